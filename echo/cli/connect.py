@@ -153,11 +153,9 @@ def _pass_through(stream: EchoStream) -> None:
         with _progress(source) as advance:
             stream.run(lambda: os.read(source, PIECE_BYTES), write)
     except BrokenPipeError as error:
-        raise Failure("connect: nobody reads the output any more; the echo was cut off") from error
+        raise Failure("connect: nobody reads the output any more") from error
     except OSError as error:
-        raise Failure(
-            f"connect: can't read the input or write the output: {reason(error)}"
-        ) from error
+        raise Failure(f"connect: can't pass the data on: {reason(error)}") from error
 
 
 def _write(fd: int, data: bytes) -> None:

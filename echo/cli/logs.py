@@ -32,7 +32,7 @@ def show(*files: str) -> None:
             sys.stdout.write(pretty(line, colors=sys.stdout.isatty()) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read it has seen enough
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
 
 
 def _lines(files: tuple[str, ...]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import structlog
 from echo.logs.lines import json_line, shorten
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
     from pathlib import Path
 
     from echo.logs.writer import LogWriter
@@ -52,7 +53,7 @@ class EventLog:
         )
         return structlog.get_logger("echo").bind()
 
-    def process(self, logger: Any, method: str, event_dict: dict[str, Any]) -> Any:
+    def process(self, logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> Any:
         """Be the last processor of a structlog chain: nothing is left to do after it."""
         del logger
         if LEVELS.get(method, 0) >= LEVELS[self.level]:
@@ -60,7 +61,7 @@ class EventLog:
             self._write(method, str(event), event_dict)
         raise structlog.DropEvent
 
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+    def _write(self, level: str, event: str, fields: MutableMapping[str, Any]) -> None:
         for name, value in fields.items():
             if isinstance(value, str):
                 fields[name] = shorten(value)
@@ -76,4 +77,5 @@ class EventLog:
 
     def close(self, timeout: float) -> bool:
         """Write what is left for at most `timeout` seconds each; True if nothing was lost."""
-        return all([writer.close(timeout) for writer in self._writers])
+        written = [writer.close(timeout) for writer in self._writers]
+        return all(written)

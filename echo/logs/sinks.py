@@ -30,7 +30,7 @@ class Sink(Protocol):
         """Write them all."""
 
     def reopen(self) -> None:
-        """Open the target anew, where it has a name; raises `OSError`, and then goes on as it was."""
+        """Open the target anew, where it has a name; after an `OSError` it goes on as it was."""
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -133,7 +133,7 @@ class FileSink:
     def _turn(self) -> None:
         """Make this file the newest of the older ones, and begin another."""
         try:
-            if os.stat(self.path).st_ino == os.fstat(self._fd).st_ino:  # nobody else moved it
+            if self.path.stat().st_ino == os.fstat(self._fd).st_ino:  # nobody else moved it
                 self._shift()
             self.reopen()
         except OSError:  # better a file that is too long than lines that are lost

@@ -75,7 +75,8 @@ class EchoServer(socketserver.ThreadingTCPServer):
     from here to `server_close`, which a `with` block calls.
 
     >>> from echo import EchoClient, EchoHandler
-    >>> with EchoServer(("127.0.0.1", 0), EchoHandler, log=structlog.testing.CapturingLogger()) as server:
+    >>> quiet = structlog.testing.CapturingLogger()
+    >>> with EchoServer(("127.0.0.1", 0), EchoHandler, log=quiet) as server:
     ...     threading.Thread(target=server.serve_forever).start()
     ...     with EchoClient(*server.server_address) as client:
     ...         client.echo(b"hello")
@@ -265,7 +266,7 @@ class EchoServer(socketserver.ThreadingTCPServer):
             self._contain(request, address)
             self._discard(request)
 
-    def verify_request(self, request: socket.socket, client_address: Any) -> bool:
+    def verify_request(self, request: Any, client_address: Any) -> bool:
         """Admit a connection while there is room, in all and for its peer."""
         del request
         peer_ip, peer_port = peer_of(client_address)
@@ -274,7 +275,7 @@ class EchoServer(socketserver.ThreadingTCPServer):
             self.refusals.add(refusal, peer_ip, peer_port)
         return refusal is None
 
-    def process_request(self, request: socket.socket, client_address: Any) -> None:
+    def process_request(self, request: Any, client_address: Any) -> None:
         """Give the connection a place and a thread of its own."""
         session = self._enter(request, client_address)
         try:
@@ -292,7 +293,7 @@ class EchoServer(socketserver.ThreadingTCPServer):
 
     # -- a session's own thread ---------------------------------------------------------
 
-    def process_request_thread(self, request: socket.socket, client_address: Any) -> None:
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Run one session, from its first line in the log to its last."""
         session = self.sessions[request]
         self._opened(session)
@@ -322,13 +323,13 @@ class EchoServer(socketserver.ThreadingTCPServer):
         self._contain(session.request, client_address)
         return Reason.ERROR
 
-    def shutdown_request(self, request: socket.socket) -> None:
+    def shutdown_request(self, request: Any) -> None:
         """Close a session's socket; where the peer may still be sending, linger first."""
         if self.sessions[request].reason in LINGERING:
             linger(request)
         self.close_request(request)
 
-    def close_request(self, request: socket.socket) -> None:
+    def close_request(self, request: Any) -> None:
         """Give the place back, then the descriptor: a peer that sees the end may come again."""
         self.sessions.give_back(request)
         request.close()

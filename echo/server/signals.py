@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
+    from _typeshed import HasFileno
+
     from echo.server.sessions import Sessions
 
 STOPPING = frozenset({"SIGTERM", "SIGINT", "SIGBREAK"})
@@ -50,7 +52,7 @@ class Signals:
 
         With `sessions` it also ends, with none, when the last of them is gone.
         """
-        watched = [self._reader] if sessions is None else [self._reader, sessions]
+        watched: list[HasFileno] = [self._reader] if sessions is None else [self._reader, sessions]
         ready, _, _ = select.select(watched, (), (), seconds)
         if self._reader not in ready:
             return []

@@ -1,4 +1,4 @@
-"""What TCP asks of a server: options, addresses, the classes of errors, a closing that loses nothing."""
+"""What TCP asks of a server: addresses, options, classes of errors, a closing without loss."""
 
 from __future__ import annotations
 

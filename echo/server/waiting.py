@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from _typeshed import HasFileno
+
 
 class Bell:
     """Rings once and for good: from then on every wait that watches it ends at once.
@@ -47,7 +49,7 @@ class PollWaiter:
 
     __slots__ = ("_out", "_poll")
 
-    def __init__(self, sock: socket.socket, bell: Bell | None = None) -> None:
+    def __init__(self, sock: HasFileno, bell: HasFileno | None = None) -> None:
         inputs = select.poll()
         inputs.register(sock, select.POLLIN)
         if bell is not None:
@@ -71,8 +73,8 @@ class SelectWaiter:
 
     __slots__ = ("_inputs", "_out")
 
-    def __init__(self, sock: socket.socket, bell: Bell | None = None) -> None:
-        self._inputs = [sock] if bell is None else [sock, bell]
+    def __init__(self, sock: HasFileno, bell: HasFileno | None = None) -> None:
+        self._inputs: list[HasFileno] = [sock] if bell is None else [sock, bell]
         self._out = [sock]
 
     def readable(self, seconds: float) -> bool:
@@ -94,8 +96,6 @@ def _milliseconds(seconds: float) -> int | None:
     return None if seconds == math.inf else math.ceil(seconds * 1000)
 
 
-def _select(
-    inputs: Sequence[socket.socket | Bell], outputs: Sequence[socket.socket], seconds: float
-) -> bool:
+def _select(inputs: Sequence[HasFileno], outputs: Sequence[HasFileno], seconds: float) -> bool:
     timeout = None if seconds == math.inf else seconds
     return any(select.select(inputs, outputs, (), timeout))
