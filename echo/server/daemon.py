@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from echo import events
 from echo.deadline import Deadline
 from echo.events import Stop
-from echo.server.server import describe
+from echo.server.listener import describe
 from echo.server.signals import STOPPING
 from echo.version import VERSION
 

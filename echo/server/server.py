@@ -18,52 +18,37 @@ what happens when one of them fails; `docs/design.md` says why.
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 import socketserver
-import sys
-import threading
 import time
-import traceback
-from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any
-
-import structlog
+from typing import Any
 
 from echo import events
 from echo.events import Reason, Refusal
-from echo.limits import BACKLOG, EXHAUSTED_PAUSE, Limits
+from echo.limits import Limits
+from echo.server.listener import ListeningServer
 from echo.server.refusals import Refusals
 from echo.server.sessions import Session, SessionEnd, Sessions
 from echo.server.sockets import (
     BROKEN,
-    GONE_BEFORE_ACCEPT,
-    OUT_OF_CAPACITY,
     linger,
     peer_of,
-    resolve,
-    set_session_options,
 )
 from echo.server.threads import SessionThreads
-from echo.server.waiting import Bell, Waiter
-
-if TYPE_CHECKING:
-    from echo.events import Event
+from echo.server.waiting import Bell
 
 # Ends at which the peer may still be sending. After its own end of stream it sends no more,
 # after a write time-out or a broken connection nobody reads.
 LINGERING = frozenset(
     {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
 )
-# Seconds that session threads get to write their last lines after a cut, and the accept loop
-# to see that it is to stop.
+# Seconds that session threads get to write their last lines after a cut.
 CUT_GRACE = 0.5
-SHUTDOWN_GRACE = 1.0
 
 
-class EchoServer(socketserver.ThreadingTCPServer):
+class EchoServer(ListeningServer):
     """A `ThreadingTCPServer` in which everything has a bound and each session one last line.
 
     `server_address` is a host (an address, or a name; `"::"` serves IPv4 as well) and a port
@@ -74,6 +59,8 @@ class EchoServer(socketserver.ThreadingTCPServer):
     Raises `OSError` when the address can't be resolved or bound. The listening socket lives
     from here to `server_close`, which a `with` block calls.
 
+    >>> import threading
+    >>> import structlog
     >>> from echo import EchoClient, EchoHandler
     >>> quiet = structlog.testing.CapturingLogger()
     >>> with EchoServer(("127.0.0.1", 0), EchoHandler, log=quiet) as server:
@@ -84,14 +71,6 @@ class EchoServer(socketserver.ThreadingTCPServer):
     b'hello'
     True
     """
-
-    # On Windows this option lets others take the port over.
-    allow_reuse_address = os.name == "posix"
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = BACKLOG
-    # Connections taken off the backlog before the accept loop looks at anything else.
-    accept_batch = 64
 
     def __init__(
         self,
@@ -104,29 +83,19 @@ class EchoServer(socketserver.ThreadingTCPServer):
         reuse_port: bool = False,
     ) -> None:
         self.limits = limits or Limits()
-        self.log = structlog.get_logger("echo") if log is None else log
         self.log_payload = log_payload
-        self.log_failures = 0
-        self.allow_reuse_port = reuse_port
         self.draining = False
-        self.turns = 0  # of the accept loop: by them a watchdog sees that it lives
         self.started = time.monotonic()
-        self.address_family, address = resolve(*server_address)
         self.sessions = Sessions(self.limits)
         self.refusals = Refusals(self.emit)
         self.bell = Bell()  # wakes the sessions: it's time to drain
-        self._stop_bell = Bell()  # wakes the accept loop: it's time to stop
         self._session_threads = SessionThreads()
         self._run_id = secrets.token_hex(4)  # keeps session ids unique across restarts
         self._numbers = count(1)
-        self._exhausted_since: float | None = None
-        self._loop_over = threading.Event()
-        self._loop_over.set()
-        self._stopping = False
         try:
-            super().__init__(address, handler)
+            super().__init__(server_address, handler, log=log, reuse_port=reuse_port)
         except BaseException:
-            self._close_descriptors()
+            self._close_bells()
             raise
 
     def __repr__(self) -> str:
@@ -150,121 +119,11 @@ class EchoServer(socketserver.ThreadingTCPServer):
             **self.sessions.byte_totals(),
         }
 
-    def emit(self, event: Event, **fields: Any) -> None:
-        """Write one event. Whatever is wrong with the log is no session's concern."""
-        try:
-            getattr(self.log, event.level)(event.name, **fields)
-        except Exception:  # noqa: BLE001 - the logger is the caller's and may raise anything
-            self.log_failures += 1
-
-    # -- listening ----------------------------------------------------------------------
-
-    def server_bind(self) -> None:
-        """Bind; `"::"` takes IPv4 connections too, whatever the system's default is."""
-        if self.address_family == socket.AF_INET6 and socket.has_dualstack_ipv6():
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
-
-    def server_activate(self) -> None:
-        """Listen, with the options that each session's socket is to have."""
-        set_session_options(self.socket)
-        self.socket.setblocking(False)
-        super().server_activate()
-
     # -- the accept thread --------------------------------------------------------------
-
-    def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Accept until `shutdown`; raise `OSError` for what is wrong with the listening socket.
-
-        Looks up every `poll_interval` seconds at the latest, for `service_actions`.
-        """
-        self._loop_over.clear()
-        waiter = Waiter(self.socket, self._stop_bell)
-        try:
-            while not self._stopping:
-                if waiter.readable(poll_interval):
-                    self._accept_some()
-                self._look_after()
-                self.turns += 1
-        finally:
-            self._loop_over.set()
-
-    def shutdown(self) -> None:
-        """Stop accepting, for good, and wait up to 1 s for the loop to end; sessions go on."""
-        self._stopping = True
-        self._stop_bell.ring()
-        self._loop_over.wait(SHUTDOWN_GRACE)
 
     def service_actions(self) -> None:
         """Write the refusals whose common line is due."""
         self.refusals.flush_due()
-
-    def _accept_some(self) -> None:
-        for _ in range(self.accept_batch):
-            if self._stopping or not self._accept_one():
-                return
-
-    def _accept_one(self) -> bool:
-        """Take one connection as far as its own thread; False when it's time to wait again."""
-        try:
-            request, address = self.get_request()
-        except OSError as error:
-            return self._accept_failed(error)
-        except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
-            self._report(error, "get_request")
-            self._pause()
-            return False
-        self.turns += 1
-        self._resumed()
-        self._admit(request, address)
-        return True
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept, and see to it that the new socket has the session's options."""
-        request, address = self.socket.accept()
-        if sys.platform != "linux":  # there it inherits them
-            set_session_options(request)
-        return request, address
-
-    def _accept_failed(self, error: OSError) -> bool:
-        if isinstance(error, BlockingIOError):
-            return False
-        if error.errno in GONE_BEFORE_ACCEPT:
-            return True
-        if error.errno not in OUT_OF_CAPACITY:
-            raise error
-        if self._exhausted_since is None:
-            self._exhausted_since = time.monotonic()
-            self.emit(events.ACCEPT_EXHAUSTED, error=describe(error))
-        self._pause()
-        return False
-
-    def _resumed(self) -> None:
-        if self._exhausted_since is not None:
-            lasted = round(time.monotonic() - self._exhausted_since, 6)
-            self._exhausted_since = None
-            self.emit(events.ACCEPT_RESUMED, duration_s=lasted)
-
-    def _pause(self) -> None:
-        """Let the cause of a failure pass, unless it is time to stop."""
-        Waiter(self._stop_bell).readable(EXHAUSTED_PAUSE)
-
-    def _look_after(self) -> None:
-        try:
-            self.service_actions()
-        except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
-            self._report(error, "service_actions")
-            self._pause()
-
-    def _admit(self, request: socket.socket, address: Any) -> None:
-        try:
-            if self.verify_request(request, address):
-                self.process_request(request, address)
-            else:
-                self.close_request(request)
-        except Exception:  # noqa: BLE001 - as above: this connection ends, the next is served
-            self._contain(request, address)
-            self._discard(request)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Admit a connection while there is room, in all and for its peer."""
@@ -280,9 +139,12 @@ class EchoServer(socketserver.ThreadingTCPServer):
         session = self._enter(request, client_address)
         try:
             self._session_threads.run(lambda: self.process_request_thread(request, client_address))
-        except (RuntimeError, MemoryError):  # the system has no thread, or no memory for one
-            self.close_request(request)
+        except BaseException as error:
             self.sessions.forget(session)
+            if not isinstance(error, RuntimeError | MemoryError):
+                raise
+            # What Thread.start raises when the system has no more threads, or no memory.
+            self.close_request(request)
             self.refusals.add(Refusal.THREAD_LIMIT, session.peer_ip, session.peer_port)
 
     def _enter(self, request: socket.socket, client_address: Any) -> Session:
@@ -359,34 +221,9 @@ class EchoServer(socketserver.ThreadingTCPServer):
             )
         self.sessions.forget(session)
 
-    # -- what goes wrong ----------------------------------------------------------------
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report the exception that is being handled: it ended this connection, nothing else."""
-        del request, client_address
-        error = sys.exception()
-        if error is not None:
-            self._report(error, traceback.extract_tb(error.__traceback__)[-1].name)
-
-    def _contain(self, request: Any, client_address: Any) -> None:
-        try:
-            self.handle_error(request, client_address)
-        except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
-            self._report(error, "handle_error")
-
-    def _report(self, error: BaseException, where: str) -> None:
-        self.emit(
-            events.SERVER_ERROR,
-            error=describe(error),
-            where=where,
-            exception="".join(traceback.format_exception(error)),
-        )
-
     def _discard(self, request: socket.socket) -> None:
-        """Close past the hook that failed; what has a thread is closed by its thread."""
         self.sessions.give_back(request)
-        with suppress(OSError):
-            socket.socket.close(request)
+        super()._discard(request)
 
     # -- the end ------------------------------------------------------------------------
 
@@ -420,13 +257,8 @@ class EchoServer(socketserver.ThreadingTCPServer):
         self.cut()
         super().server_close()
         self._session_threads.close()
-        self._close_descriptors()
+        self._close_bells()
 
-    def _close_descriptors(self) -> None:
-        for owner in (self.bell, self._stop_bell, self.sessions):
-            owner.close()
-
-
-def describe(error: BaseException) -> str:
-    """Name an error and say what it says."""
-    return f"{type(error).__name__}: {error}"
+    def _close_bells(self) -> None:
+        self.bell.close()
+        self.sessions.close()

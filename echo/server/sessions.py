@@ -137,13 +137,8 @@ class Sessions:
         """
         with self._lock:
             session = self._live.get(request)
-            if session is None or not session.placed:
-                return
-            session.placed = False
-            self._placed -= 1
-            self._places[session.peer_ip] -= 1
-            if not self._places[session.peer_ip]:
-                del self._places[session.peer_ip]
+            if session is not None:
+                self._free_place(session)
 
     def end(self, session: Session) -> bool:
         """Add it to the totals; True for the one caller that is to write its last line."""
@@ -159,8 +154,18 @@ class Sessions:
     def forget(self, session: Session) -> None:
         """Take it out of the register: nothing more will be heard of it."""
         with self._lock:
+            self._free_place(session)
             self._live.pop(session.request, None)
             self._ring_if_empty()
+
+    def _free_place(self, session: Session) -> None:
+        if not session.placed:
+            return
+        session.placed = False
+        self._placed -= 1
+        self._places[session.peer_ip] -= 1
+        if not self._places[session.peer_ip]:
+            del self._places[session.peer_ip]
 
     def drain(self) -> None:
         """Expect no more sessions: from now on the last one to go rings."""
@@ -178,7 +183,7 @@ class Sessions:
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end of `drain`; False if it did not come in time."""
-        return Waiter(self._empty).readable(seconds)
+        return not self._live or Waiter(self._empty).readable(seconds)
 
     def cut(self) -> None:
         """End at once every session that still has its socket.
