@@ -97,17 +97,17 @@ class DaemonProcess:
                 raise AssertionError(f"it ended: {self.process.returncode} {self.stderr!r}")
             return found if len(found) >= count else []
 
-        return wait_until(enough, timeout, f"{count} × {name}")
+        return wait_until(enough, timeout, f"{count} lines {name}")
 
     # -- what the system knows ----------------------------------------------------------
 
     def descriptors(self) -> int:
         """Count its open descriptors."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def threads(self) -> int:
         """Count its threads."""
-        return len(os.listdir(f"/proc/{self.pid}/task"))
+        return sum(1 for _ in Path(f"/proc/{self.pid}/task").iterdir())
 
     def cpu_seconds(self) -> float:
         """Give the processor time it has used."""
