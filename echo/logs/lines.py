@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from echo.events import Event
 
+# What every line begins with.
+HEAD = '{"timestamp":"'
+
 
 def json_line(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
     r"""Render an event, stamped with the time now; never raises, never holds a line break.
