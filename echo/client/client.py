@@ -41,6 +41,7 @@ class EchoClient:
         self.timeout = timeout
         self.ledger = Ledger()
         self.ended = False  # the server has sent its end of stream
+        self._half_closed = False
         self._sock: socket.socket | None = None
         self._early = bytearray()  # came back before it was asked for
         self._selector = Selector()
@@ -108,7 +109,10 @@ class EchoClient:
         return data
 
     def half_close(self) -> None:
-        """Send the end of the stream; what is missing of the echo can still be received."""
+        """Send the end of the stream; the rest of the echo can still be received. Twice is once."""
+        if self._half_closed:
+            return
+        self._half_closed = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
