@@ -44,7 +44,8 @@ class DaemonProcess:
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "echo", "serve", "--port", "0"),
+                    *(sys.executable, "-m", "echo", "serve"),
+                    *(() if "--port" in flags else ("--port", "0")),
                     *("--log-file", str(self.log), *flags),
                 ],
                 cwd=folder,

@@ -41,6 +41,7 @@ class EchoClient:
         self.timeout = timeout
         self.ledger = Ledger()
         self.ended = False  # the server has sent its end of stream
+        self._half_closed = False
         self._sock: socket.socket | None = None
         self._early = bytearray()  # came back before it was asked for
         self._selector = Selector()
@@ -85,14 +86,15 @@ class EchoClient:
 
     def send(self, data: bytes) -> None:
         """Send all of `data`, taking in what comes back meanwhile."""
+        sock = self.sock
         self.ledger.sent(data)
         left = memoryview(data)
         while left:
             try:
-                left = left[self.sock.send(left) :]
+                left = left[sock.send(left) :]
             except BlockingIOError:
-                if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
-                    self._take_in()
+                self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
+                self._take_in()
             except ConnectionError as error:
                 raise self._broken() from error
 
@@ -108,7 +110,10 @@ class EchoClient:
         return data
 
     def half_close(self) -> None:
-        """Send the end of the stream; what is missing of the echo can still be received."""
+        """Send the end of the stream; the rest of the echo can still be received. Twice is once."""
+        if self._half_closed:
+            return
+        self._half_closed = True
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -147,11 +152,10 @@ class EchoClient:
         self.ledger.received(data)
         self._early += data
 
-    def _wait(self, events: int) -> int:
+    def _wait(self, events: int) -> None:
         self._selector.modify(self.sock, events)
-        for _, ready in self._selector.select(self.timeout):
-            return ready
-        raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
+        if not self._selector.select(self.timeout):
+            raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
 
     def _broken(self) -> EchoEnded:
         return EchoEnded(self.ledger.offset, self.ledger.missing, "broke")

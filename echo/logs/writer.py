@@ -114,18 +114,16 @@ class LogWriter:
     # -- the writer's thread ------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._closing or self._queued:
+        last = False
+        while not last:
             self._work.wait()
             self._hurry.wait(BATCH_PAUSE)
             self._work.clear()
+            last = self._closing  # seen before the writing: one more try is made after `close`
             self._reopen()
-            if not self._write_all() and self._pause_failed():
-                return
-
-    def _pause_failed(self) -> bool:
-        """Wait until the sink may be tried again; True where there is no time for that."""
-        self._work.set()
-        return self._closing or (self._hurry.wait(RETRY_PAUSE) and self._closing)
+            if not self._write_all():
+                self._work.set()
+                self._hurry.wait(RETRY_PAUSE)
 
     def _write_all(self) -> bool:
         """Write batch after batch until the queue is empty; False if the sink failed."""

@@ -204,7 +204,7 @@ class EchoServer(ListeningServer):
             peer_ip=session.peer_ip,
             peer_port=session.peer_port,
             fd=session.request.fileno(),
-            active_sessions=self.sessions.active,
+            active_sessions=session.active_sessions,
         )
 
     def _ended(self, session: Session) -> None:

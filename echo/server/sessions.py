@@ -38,6 +38,7 @@ class Session:
     peer_port: int
     received_bytes: int = 0
     sent_bytes: int = 0
+    active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
     started: float = field(default_factory=time.monotonic)
     # The three below change under the register's lock only.
@@ -123,6 +124,7 @@ class Sessions:
             self._placed += 1
             self._places[session.peer_ip] += 1
             session.placed = True
+            session.active_sessions = self._placed
 
     def open(self, session: Session) -> None:
         """Count it as accepted: its thread has begun."""
