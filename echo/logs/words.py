@@ -1,0 +1,75 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.filesize import decimal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def size(count: int | None) -> str:
+    """Write bytes.
+
+    >>> size(1234), size(5_000_000_000), size(None)
+    ('1.2 kB', '5.0 GB', '-')
+    """
+    return "-" if count is None else decimal(count)
+
+
+def number(count: int | None) -> str:
+    """Write a count.
+
+    >>> number(1234567), number(None)
+    ('1,234,567', '-')
+    """
+    return "-" if count is None else f"{count:,}"
+
+
+def span(seconds: float | None) -> str:
+    """Write a duration.
+
+    >>> span(0.0123), span(90), span(100_000), span(None)
+    ('0.012 s', '1 min 30 s', '1 d 3 h', '-')
+    """
+    if seconds is None:
+        return "-"
+    for unit, name in _UNITS:
+        if seconds >= unit:
+            rest, smaller = _smaller(seconds % unit, unit)
+            return f"{int(seconds // unit)} {name}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+def _smaller(seconds: float, than: int) -> tuple[int, str]:
+    unit, name = next((pair for pair in _UNITS if pair[0] < than), (1, "s"))
+    return int(seconds // unit), name
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part of a whole.
+
+    >>> share(1, 8), share(0, 0)
+    ('12.5 %', '-')
+    """
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def moment(text: str | None) -> str:
+    """Write a time of the log, to the second.
+
+    >>> moment("2026-01-31T10:00:00.000001Z")
+    '2026-01-31 10:00:00 UTC'
+    """
+    return "-" if text is None else f"{text[:10]} {text[11:19]} UTC"
+
+
+def tick(start: datetime, bar_seconds: int) -> str:
+    """Write where on the time axis a bar is: shorter than a bar is left out."""
+    if bar_seconds >= 86400:
+        return f"{start:%Y-%m-%d}"
+    return f"{start:%m-%d %H:%M}" if bar_seconds >= 3600 else f"{start:%H:%M:%S}"
