@@ -6,10 +6,10 @@ out here: one that can't be passed on is replaced by a mark that says what it wa
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from echo.logs.files import READ_ERRORS
 from echo.logs.lines import HEAD
 
 if TYPE_CHECKING:
@@ -33,21 +33,6 @@ MARK = "\x01"
 # Never inside a valid line, so that a reader may take it for its column separator.
 SEPARATOR = "\x02"
 _ODD = (b"\x00", MARK.encode(), SEPARATOR.encode(), b"\r", b"\n\n")
-
-
-def lines_of(stream: BinaryIO) -> Iterator[bytes]:
-    r"""Give the lines of a log, without their ends; of an overlong one only the beginning.
-
-    >>> import io
-    >>> list(lines_of(io.BytesIO(b'{"event":1}\n\n{"torn')))
-    [b'{"event":1}', b'', b'{"torn']
-    """
-    while line := stream.readline(LINE_BYTES):
-        whole = line.endswith(b"\n")
-        yield line.rstrip(b"\r\n")
-        while not whole:
-            rest = stream.readline(LINE_BYTES)
-            whole = not rest or rest.endswith(b"\n")
 
 
 class Feed:
@@ -104,8 +89,8 @@ class Feed:
 def _read(file: LogFile, stream: BinaryIO) -> bytes:
     try:
         return stream.read(BLOCK_BYTES)
-    except (OSError, EOFError, zlib.error) as error:  # a folder, or a damaged .gz
-        file.problem = (isinstance(error, OSError) and error.strerror) or str(error)
+    except READ_ERRORS as error:
+        file.failed(error)
         return b""
 
 

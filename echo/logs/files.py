@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# What reading can fail with: a folder, a disk, a damaged .gz.
+READ_ERRORS = (OSError, EOFError, zlib.error)
 DEFAULT_LOG = "logs/echo.jsonl"
 STDIN = "-"
 # echo.jsonl.2, echo.jsonl.2.gz, and what logrotate's dateext makes of it: echo.jsonl-20260131
@@ -27,6 +30,10 @@ class LogFile:
     log: str
     stream: BinaryIO | None = field(default=None, repr=False)
     problem: str = ""
+
+    def failed(self, error: BaseException) -> None:
+        """Keep what the system says about it."""
+        self.problem = getattr(error, "strerror", None) or str(error)
 
     def close(self) -> None:
         """Give its descriptor back."""
@@ -77,7 +84,7 @@ def open_all(names: Sequence[str]) -> list[LogFile]:
         try:
             file.stream = _open(name)
         except OSError as error:
-            file.problem = error.strerror or str(error)
+            file.failed(error)
         if file.stream is None or _is_new(file.stream, seen):
             files.append(file)
         else:
