@@ -60,13 +60,6 @@ def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
         raise BadQuery(str(error)) from error
 
 
-def _written(column: str, kind: object) -> str:
-    """Write a column as the log does, and what can't be said in JSON as text."""
-    if str(kind) in _TIMES:
-        return _TIMES[str(kind)].format(column)
-    return column
-
-
 def _object(names: list[str], columns: list[str]) -> str:
     pairs = (
         f"'{name.replace(chr(39), chr(39) * 2)}': {column}"

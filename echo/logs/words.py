@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
+from echo.logs.feed import KINDS
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
@@ -73,3 +76,52 @@ def tick(start: datetime, bar_seconds: int) -> str:
     if bar_seconds >= 86400:
         return f"{start:%Y-%m-%d}"
     return f"{start:%m-%d %H:%M}" if bar_seconds >= 3600 else f"{start:%H:%M:%S}"
+
+
+# Of both percentiles: the title, the name in the figures, and how a value is written.
+PERCENTILES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("duration", "duration_s", span),
+    ("received", "size_bytes", size),
+)
+
+
+def facts(figures: Mapping[str, Any]) -> dict[str, str]:
+    """Write the figures of a summary that are no table; what there is none of is left out."""
+    more = {name: figures[name] for name in ("open", "crashed", "lost") if figures[name]}
+    found = {
+        "Log": f"{_files(figures['files'])}: {number(figures['lines']['events'])} events",
+        "Period": f"{moment(figures['first'])} to {moment(figures['last'])}",
+        "Sessions": f"{number(figures['accepted'])} accepted, {number(figures['closed'])} closed"
+        + "".join(f", {number(count)} {name}" for name, count in more.items())
+        + f"; at most {number(figures['at_once'])} at once",
+        "Bytes": f"{size(figures['received_bytes'])} received, {size(figures['sent_bytes'])} sent",
+        "Ends": _shares(figures["reasons"]),
+        "Refused": _shares(figures["refusals"]),
+        "Left out": left_out(figures["lines"]),
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def left_out(lines: Mapping[str, Any]) -> str:
+    """Say what stands in the files beside events that are known."""
+    parts = [
+        f"{number(lines[kind])} {kind.replace('_', ' ')} line{'s' * (lines[kind] > 1)}"
+        for kind in KINDS
+        if lines[kind]
+    ]
+    for name in ("unknown_events", "unknown_fields", "unreadable_files"):
+        if lines[name]:
+            parts.append(f"{name.replace('_', ' ')}: {', '.join(lines[name])}")
+    return "; ".join(parts)
+
+
+def _files(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (names[-1] if names else "no file") + more
+
+
+def _shares(counts: Mapping[str, int]) -> str:
+    whole = sum(counts.values())
+    return ", ".join(
+        f"{name} {number(count)} ({share(count, whole)})" for name, count in counts.items()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import shutil
@@ -83,3 +84,8 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(markup=False, highlight=False, emoji=False)
+
+
+def as_json(value: Any) -> str:
+    """Write JSON; what JSON has no word for is text."""
+    return json.dumps(value, default=str, ensure_ascii=False)
