@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 
     from echo.logs.journal import Journal
 
+# Rows taken from DuckDB at once.
 _BATCH = 1000
-_TIMES = {
-    "TIMESTAMP": "strftime({}, '%Y-%m-%dT%H:%M:%S.%fZ')",
-    "TIMESTAMP WITH TIME ZONE": "strftime({}, '%Y-%m-%dT%H:%M:%S.%fZ')",
+_TIME = "strftime({}, '%Y-%m-%dT%H:%M:%S.%fZ')"
+# How a type is written in JSON, where that is not as it is.
+_AS_JSON = {
+    "TIMESTAMP": _TIME,
+    "TIMESTAMP WITH TIME ZONE": _TIME,
+    "DOUBLE": "CASE WHEN isfinite({0}) THEN {0} END",
 }
+_AS_TEXT = {"TIMESTAMP": _TIME, "TIMESTAMP WITH TIME ZONE": _TIME}
 
 
 class BadQuery(ValueError):
@@ -25,14 +30,14 @@ class BadQuery(ValueError):
 
 @dataclass
 class Answer:
-    """Names of the columns, and rows as they are worked out."""
+    """Names of the columns, and the rows, as they are worked out."""
 
     columns: list[str]
-    _cursor: duckdb.DuckDBPyConnection
+    _relation: duckdb.DuckDBPyRelation
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, which can be done once; `duckdb.Error` where one can't be had."""
-        while batch := self._cursor.fetchmany(_BATCH):
+        while batch := self._relation.fetchmany(_BATCH):
             yield from batch
 
 
@@ -52,21 +57,27 @@ def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise BadQuery("one SELECT, please: the log is only read")
         answer = journal.database.sql(statements[0].query)
-        names = list(answer.columns)
-        columns = [_written(f'"{_escaped(n)}"', t) for n, t in zip(names, answer.types, strict=True)]
-        rows = answer.project(", ".join(columns) if not as_json else _object(names, columns))
-        return Answer(names, journal.database.execute(rows.sql_query()))
+        project = _one_object if as_json else _texts
+        return Answer(list(answer.columns), answer.project(project(answer)))
     except duckdb.Error as error:
         raise BadQuery(str(error)) from error
 
 
-def _object(names: list[str], columns: list[str]) -> str:
-    pairs = (
-        f"'{name.replace(chr(39), chr(39) * 2)}': {column}"
-        for name, column in zip(names, columns, strict=True)
+def _texts(answer: duckdb.DuckDBPyRelation) -> str:
+    columns = zip(answer.columns, answer.types, strict=True)
+    return ", ".join(
+        f"{_AS_TEXT.get(str(kind), '{}').format(_quoted(name))}::VARCHAR" for name, kind in columns
     )
-    return f"to_json({{{', '.join(pairs)}}})"
 
 
-def _escaped(name: str) -> str:
-    return name.replace('"', '""')
+def _one_object(answer: duckdb.DuckDBPyRelation) -> str:
+    columns = zip(answer.columns, answer.types, strict=True)
+    pairs = (
+        f"{_quoted(name)} := {_AS_JSON.get(str(kind), '{}').format(_quoted(name))}"
+        for name, kind in columns
+    )
+    return f"to_json(struct_pack({', '.join(pairs)}))::VARCHAR"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
