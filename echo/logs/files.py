@@ -94,7 +94,7 @@ def open_all(names: Sequence[str]) -> list[LogFile]:
 
 def _open(name: str) -> BinaryIO:
     if name == STDIN:
-        return open(0, "rb", closefd=False)  # noqa: PTH123 - a descriptor has no path
+        return open(0, "rb", closefd=False)
     if name.endswith(".gz"):
         return cast("BinaryIO", gzip.open(name))
     return Path(name).open("rb")

@@ -107,7 +107,7 @@ class Journal:
 
     def _relate(self) -> None:
         """Make the tables that lines alone don't tell."""
-        ends = [*self.feed.first_rows[1:], self.feed.rows]
+        ends = [*self.feed.first_rows, self.feed.rows][1:]
         rows = [
             (file.name, file.log, first, end - 1)
             for file, first, end in zip(self.files, self.feed.first_rows, ends, strict=True)
@@ -151,7 +151,7 @@ class Journal:
         self.database.execute("SET lock_configuration = true")
 
 
-def _config(folder: str) -> dict[str, str]:
+def _config(folder: str) -> dict[str, Any]:
     return {
         "memory_limit": f"{MEMORY_BYTES}B",
         "temp_directory": folder,

@@ -33,7 +33,7 @@ class Answer:
     """Names of the columns, and the rows, as they are worked out."""
 
     columns: list[str]
-    _relation: duckdb.DuckDBPyRelation
+    _relation: Any  # its stubs lack `fetchmany`
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, which can be done once; `duckdb.Error` where one can't be had."""

@@ -75,7 +75,9 @@ def summarize(journal: Journal, most_peers: int = 10) -> Summary:
 
     Percentiles are by nearest rank: each is a value that occurred.
     """
-    first, last = journal.row("SELECT min(timestamp), max(timestamp) FROM chosen WHERE kind IS NULL")
+    first, last = journal.row(
+        "SELECT min(timestamp), max(timestamp) FROM chosen WHERE kind IS NULL"
+    )
     journal.database.execute(_CHANGES)
     figures = {
         "files": [file.name for file in journal.files if not file.problem],
@@ -108,8 +110,11 @@ def _totals(journal: Journal) -> dict[str, int]:
     states = dict(journal.rows("SELECT state, count(*) FROM sessions GROUP BY state"))
     (most,) = journal.row("SELECT coalesce(max(at_once), 0) FROM changes")
     return {
-        **{"accepted": accepted, "closed": closed, "refused": refused},
-        **{"received_bytes": received, "sent_bytes": sent},
+        "accepted": accepted,
+        "closed": closed,
+        "refused": refused,
+        "received_bytes": received,
+        "sent_bytes": sent,
         **{state: states.get(state, 0) for state in ("open", "crashed", "lost")},
         "at_once": most,
         "starts": starts,
@@ -198,9 +203,7 @@ WINDOW order_ AS (ORDER BY timestamp, row ROWS UNBOUNDED PRECEDING)
 """
 
 
-def _bars(
-    journal: Journal, first: datetime | None, last: datetime | None, width: int
-) -> list[Bar]:
+def _bars(journal: Journal, first: datetime | None, last: datetime | None, width: int) -> list[Bar]:
     if first is None or last is None:
         return []
     place = f"floor(epoch(timestamp) / {width})::BIGINT"

@@ -63,7 +63,8 @@ WITH parsed AS (
 )
 SELECT CASE WHEN moment BETWEEN '1900-01-01' AND '9999-12-31' THEN moment END AS timestamp,
        {_COLUMNS},
-       CASE WHEN e.event IN ({_KNOWN_EVENTS}) OR (e.event IS NOT NULL AND moment IS NOT NULL) THEN NULL
+       CASE WHEN e.event IN ({_KNOWN_EVENTS}) THEN NULL
+            WHEN e.event IS NOT NULL AND moment IS NOT NULL THEN NULL
             WHEN starts_with(line, '{MARK}') THEN line[2:]
             WHEN e IS NULL AND (starts_with(line, '{HEAD}') OR starts_with('{HEAD}', line)
                  OR (ends_with(line, '}}') AND contains(line, '":') AND line[1] <> '{{'))

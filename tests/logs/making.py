@@ -90,9 +90,7 @@ class Maker:
         self.totals["sent_bytes"] += sent
         counts = {"received_bytes": received, "sent_bytes": sent}
         duration = round(self.now - begin, 6)
-        return self._line(
-            "session.closed", **session, reason=reason, **counts, duration_s=duration
-        )
+        return self._line("session.closed", **session, reason=reason, **counts, duration_s=duration)
 
     def _refuse(self) -> str:
         count = self.random.randint(1, 9)

@@ -1,4 +1,4 @@
-"""`echod logs audit`: did the daemon keep its promises?"""
+"""`echod logs audit`: whether the daemon kept its promises."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from echo.logs.audit import Audit, Finding
 
 _DEFAULT = Choice()
+# Of each kind that breaks no promise, this many are named on a screen; --json names more.
+_MOST_REMARKS = 5
 
 
 def audit(
@@ -50,9 +52,11 @@ def audit(
 
 
 def _tell(found: Audit) -> None:
+    from echo.logs.audit import MOST_OF_A_KIND
+
     screen = console()
-    _list(screen, found.remarks, found.remark_counts, "yellow")
-    _list(screen, found.breaches, found.breach_counts, "bold red")
+    _list(screen, found.remarks, found.remark_counts, "yellow", _MOST_REMARKS)
+    _list(screen, found.breaches, found.breach_counts, "bold red", MOST_OF_A_KIND)
     breaches = sum(found.breach_counts.values())
     style = "bold red" if breaches else "bold green"
     screen.print(
@@ -64,12 +68,16 @@ def _tell(found: Audit) -> None:
 
 
 def _list(
-    screen: Console, findings: Sequence[Finding], counts: Mapping[str, int], style: str
+    screen: Console,
+    findings: Sequence[Finding],
+    counts: Mapping[str, int],
+    style: str,
+    most: int,
 ) -> None:
     from rich.text import Text
 
     for kind, count in counts.items():
-        told = [finding for finding in findings if finding.kind == kind]
+        told = [finding for finding in findings if finding.kind == kind][:most]
         for finding in told:
             place = f"{harmless(finding.file)}:{finding.line}: "
             text = Text.assemble(place, (kind, style), f": {harmless(finding.text)}")
