@@ -33,11 +33,11 @@ class Answer:
     """Names of the columns, and the rows, as they are worked out."""
 
     columns: list[str]
-    _relation: Any  # its stubs lack `fetchmany`
+    _cursor: duckdb.DuckDBPyConnection
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, which can be done once; `duckdb.Error` where one can't be had."""
-        while batch := self._relation.fetchmany(_BATCH):
+        while batch := self._cursor.fetchmany(_BATCH):
             yield from batch
 
 
@@ -56,22 +56,25 @@ def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
         statements = journal.database.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise BadQuery("one SELECT, please: the log is only read")
-        answer = journal.database.sql(statements[0].query)
-        project = _one_object if as_json else _texts
-        return Answer(list(answer.columns), answer.project(project(answer)))
+        question = statements[0].query.rstrip().removesuffix(";")
+        shape = journal.database.sql(question)
+        columns = _one_object(shape) if as_json else _texts(shape)
+        # On a line of its own, so that a comment at the end of the question ends there.
+        cursor = journal.database.execute(f"SELECT {columns} FROM (\n{question}\n) AS answer")
+        return Answer(list(shape.columns), cursor)
     except duckdb.Error as error:
         raise BadQuery(str(error)) from error
 
 
-def _texts(answer: duckdb.DuckDBPyRelation) -> str:
-    columns = zip(answer.columns, answer.types, strict=True)
+def _texts(shape: duckdb.DuckDBPyRelation) -> str:
+    columns = zip(shape.columns, shape.types, strict=True)
     return ", ".join(
         f"{_AS_TEXT.get(str(kind), '{}').format(_quoted(name))}::VARCHAR" for name, kind in columns
     )
 
 
-def _one_object(answer: duckdb.DuckDBPyRelation) -> str:
-    columns = zip(answer.columns, answer.types, strict=True)
+def _one_object(shape: duckdb.DuckDBPyRelation) -> str:
+    columns = zip(shape.columns, shape.types, strict=True)
     pairs = (
         f"{_quoted(name)} := {_AS_JSON.get(str(kind), '{}').format(_quoted(name))}"
         for name, kind in columns
