@@ -59,27 +59,35 @@ def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
         question = statements[0].query.rstrip().removesuffix(";")
         shape = journal.database.sql(question)
         columns = _one_object(shape) if as_json else _texts(shape)
+        places = ", ".join(_place(number) for number, _ in enumerate(shape.columns))
         # On a line of its own, so that a comment at the end of the question ends there.
-        cursor = journal.database.execute(f"SELECT {columns} FROM (\n{question}\n) AS answer")
+        cursor = journal.database.execute(
+            f"SELECT {columns} FROM (\n{question}\n) AS answer({places})"
+        )
         return Answer(list(shape.columns), cursor)
     except duckdb.Error as error:
         raise BadQuery(str(error)) from error
 
 
 def _texts(shape: duckdb.DuckDBPyRelation) -> str:
-    columns = zip(shape.columns, shape.types, strict=True)
+    kinds = enumerate(map(str, shape.types))
     return ", ".join(
-        f"{_AS_TEXT.get(str(kind), '{}').format(_quoted(name))}::VARCHAR" for name, kind in columns
+        f"{_AS_TEXT.get(kind, '{}').format(_place(number))}::VARCHAR" for number, kind in kinds
     )
 
 
 def _one_object(shape: duckdb.DuckDBPyRelation) -> str:
-    columns = zip(shape.columns, shape.types, strict=True)
+    columns = enumerate(zip(shape.columns, map(str, shape.types), strict=True))
     pairs = (
-        f"{_quoted(name)} := {_AS_JSON.get(str(kind), '{}').format(_quoted(name))}"
-        for name, kind in columns
+        f"{_quoted(name)} := {_AS_JSON.get(kind, '{}').format(_place(number))}"
+        for number, (name, kind) in columns
     )
     return f"to_json(struct_pack({', '.join(pairs)}))::VARCHAR"
+
+
+def _place(number: int) -> str:
+    """Name a column of the answer: two of them may have the same name."""
+    return f"c{number}"
 
 
 def _quoted(name: str) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _DEFAULT = Choice()
 # A table is drawn whole, so that its columns fit; more rows than these are for --json.
 _MOST_ROWS = 1000
+# Columns of what has none: a file, or a pipe.
+_UNBOUNDED = 100_000
 
 
 def query(
@@ -74,7 +76,4 @@ def _draw(answer: Answer) -> None:
             table.caption = f"the first {_MOST_ROWS:,} rows: use LIMIT, or --json for all"
             break
         table.add_row(*("" if value is None else harmless(value) for value in row))
-    screen = console()
-    if not screen.is_terminal:  # nobody's window: as wide as it is
-        screen.width = max(screen.measure(table).maximum, 1)
-    screen.print(table)
+    console(width=_UNBOUNDED).print(table)

@@ -79,11 +79,15 @@ def on_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def console() -> Console:
-    """Give a console that takes text as it is: a log must not style it."""
+def console(width: int | None = None) -> Console:
+    """Give a console that takes text as it is: a log must not style it.
+
+    `width` is for what is no terminal: the columns that it has.
+    """
     from rich.console import Console
 
-    return Console(markup=False, highlight=False, emoji=False)
+    width = None if on_terminal() else width
+    return Console(markup=False, highlight=False, emoji=False, width=width)
 
 
 def as_json(value: Any) -> str:
