@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     Rows = Sequence[tuple[Any, ...]]
 
-# Of both pictures: more bars than this are narrower than a column of most terminals.
-MOST_BARS = 60
+# Of each picture: more bars than this are narrower than half a column of most terminals.
+MOST_BARS = 80
 _SECONDS = (1, 2, 5, 10, 15, 30)
 _WIDTHS = [
     *_SECONDS,

@@ -85,9 +85,12 @@ PERCENTILES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 )
 
 
+_STATES = {"open": "open", "crashed": "cut by a crash", "lost": "without an end"}
+
+
 def facts(figures: Mapping[str, Any]) -> dict[str, str]:
     """Write the figures of a summary that are no table; what there is none of is left out."""
-    more = {name: figures[name] for name in ("open", "crashed", "lost") if figures[name]}
+    more = {name: figures[state] for state, name in _STATES.items() if figures[state]}
     found = {
         "Log": f"{_files(figures['files'])}: {number(figures['lines']['events'])} events",
         "Period": f"{moment(figures['first'])} to {moment(figures['last'])}",
