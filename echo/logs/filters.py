@@ -83,13 +83,13 @@ class Matcher:
     def _has_peer(self, fields: Mapping[str, Any]) -> bool:
         if not self.filter.peers:
             return True
-        session = str(fields.get("session_id"))
+        session = str(fields.get("session_id", ""))
         if "peer_ip" not in fields:
             return session in self._of_peers
         found = self.filter.has_peer(fields["peer_ip"])
         if fields["event"] == SESSION_CLOSED.name:
             self._of_peers.discard(session)
-        elif found and len(self._of_peers) < _REMEMBERED:
+        elif found and session and len(self._of_peers) < _REMEMBERED:
             self._of_peers.add(session)
         return found
 
