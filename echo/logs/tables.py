@@ -50,12 +50,13 @@ def create_lines(source: str, *, keep_text: bool) -> str:
     """Read tamed lines from a file."""
     return f"""
 CREATE TABLE lines AS
-WITH parsed AS (
-    SELECT line, TRY(json_transform(line, '{_SHAPE}')) AS e,
-           coalesce(len(TRY(json_keys(line))), 0) AS keys
+WITH raw AS (
+    SELECT line, CASE WHEN json_valid(line) THEN line END AS json
     FROM read_csv('{source}', columns = {{'line': 'VARCHAR'}}, delim = '{SEPARATOR}', quote = '',
                   escape = '', header = false, auto_detect = false, new_line = '\\n',
                   max_line_size = {LINE_BYTES + 2})
+), parsed AS (
+    SELECT line, json, json_transform(json, '{_SHAPE}') AS e, len(json_keys(json)) AS keys FROM raw
 ), timed AS (
     SELECT *, CASE WHEN ends_with(e.timestamp, 'Z') THEN try_cast(e.timestamp AS TIMESTAMP)
                    ELSE try_cast(e.timestamp AS TIMESTAMPTZ)::TIMESTAMP END AS moment
@@ -70,7 +71,7 @@ SELECT CASE WHEN moment BETWEEN '1900-01-01' AND '9999-12-31' THEN moment END AS
                  OR (ends_with(line, '}}') AND contains(line, '":') AND line[1] <> '{{'))
             THEN '{TORN}' ELSE '{FOREIGN}' END AS kind,
        CASE WHEN keys > {_PRESENT}
-            THEN list_filter(json_keys(line), lambda k: k NOT IN ({_KNOWN_FIELDS})) END AS others
+            THEN list_filter(json_keys(json), lambda k: k NOT IN ({_KNOWN_FIELDS})) END AS others
        {", line AS text" if keep_text else ""}
 FROM timed
 """
