@@ -107,7 +107,7 @@ def _totals(journal: Journal) -> dict[str, int]:
             *(SESSION_CLOSED.name, SESSION_CLOSED.name, SERVER_STARTED.name),
         ],
     )
-    states = dict(journal.rows("SELECT state, count(*) FROM sessions GROUP BY state"))
+    states = dict(journal.rows("SELECT state, count(*) FROM chosen_sessions GROUP BY state"))
     (most,) = journal.row("SELECT coalesce(max(at_once), 0) FROM changes")
     return {
         "accepted": accepted,

@@ -110,13 +110,11 @@ CREATE_SESSIONS = f"""
 CREATE TABLE all_sessions AS
 WITH pairs AS (
     SELECT session_id,
-           any_value(peer_ip) AS peer_ip, any_value(peer_port) AS peer_port,
            min(rowid) FILTER (event = '{SESSION_ACCEPTED.name}') AS accepted_row,
            min(rowid) FILTER (event = '{SESSION_CLOSED.name}') AS closed_row,
            count(*) FILTER (event = '{SESSION_ACCEPTED.name}') AS accepted_lines,
            count(*) FILTER (event = '{SESSION_CLOSED.name}') AS closed_lines,
-           any_value(reason) AS reason, any_value(received_bytes) AS received_bytes,
-           any_value(sent_bytes) AS sent_bytes, any_value(duration_s) AS duration_s,
+           any_value(duration_s) AS duration_s,
            min(timestamp) FILTER (event = '{SESSION_ACCEPTED.name}') AS accepted_at,
            min(timestamp) FILTER (event = '{SESSION_CLOSED.name}') AS closed_at
     FROM lines
@@ -161,7 +159,9 @@ SELECT timestamp, {NAMES}, others AS other_fields, files.name AS file,
 FROM chosen ASOF JOIN files ON chosen.row >= files.first_row WHERE kind IS NULL;
 CREATE VIEW chosen_sessions AS SELECT * FROM all_sessions WHERE {" AND ".join(sessions)};
 CREATE VIEW sessions AS
-SELECT session_id, peer_ip, peer_port, began, ended, state, reason,
-       received_bytes, sent_bytes, duration_s, run
-FROM chosen_sessions
+SELECT s.session_id, coalesce(a.peer_ip, c.peer_ip) AS peer_ip,
+       coalesce(a.peer_port, c.peer_port) AS peer_port, began, ended, state, c.reason,
+       c.received_bytes, c.sent_bytes, c.duration_s, run
+FROM chosen_sessions s
+LEFT JOIN lines a ON a.rowid = accepted_row LEFT JOIN lines c ON c.rowid = closed_row
 """
