@@ -77,6 +77,7 @@ class Daemon:
             port=port,
             pid=os.getpid(),
             version=VERSION,
+            loop=self.server.RequestHandlerClass.loop,
             limits=self.server.limits.as_dict(),
         )
 
