@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 CLOSE_WAIT = "08"
+ROOT = Path(__file__).parents[1]
 
 
 class DaemonProcess:
     """`echod serve` on a free port, with its log in `folder`.
 
     `log` is the log file's path; another one, or None for none to read, is for tests of logs
-    that can't be read. `expect_stderr` is all that may be on stderr when it ends.
+    that can't be read. `fault` names what goes wrong inside it (see `tests.faults.launch`).
+
+    What a test expects beyond a daemon without a fault it says beforehand: `expect_stderr` is
+    all that may be on stderr when it ends, `expect_errors` the number of `server.error` lines,
+    and `expect_gaps` that lines of the log are missing.
     """
 
     def __init__(
@@ -35,28 +41,35 @@ class DaemonProcess:
         env: Mapping[str, str] | None = None,
         before: Callable[[], None] | None = None,
         started: bool = True,
+        fault: str = "",
     ) -> None:
         self.folder = folder
         self.log = log or folder / "echo.jsonl"
         self.expect_stderr = b""
         self.expect_code = 0
+        self.expect_errors = 0
+        self.expect_gaps = False
         self._stderr = folder / "stderr"
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "echo", "serve"),
+                    *(sys.executable, "-m", *(_faulty(fault) if fault else ["echo"])),
+                    "serve",
                     *(() if "--port" in flags else ("--port", "0")),
                     *("--log-file", str(self.log), *flags),
                 ],
                 cwd=folder,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 preexec_fn=before,
             )
         if started:
-            self.started = self.wait_for("server.started")[0]
+            with ExitStack() as undo:
+                undo.callback(self.kill)
+                self.started = self.wait_for("server.started")[0]
+                undo.pop_all()
             self.port = int(self.started["port"])
             self.descriptors_at_start = self.descriptors()
 
@@ -137,6 +150,11 @@ class DaemonProcess:
         self.send(number)
         return self.wait(timeout)
 
+    def kill(self) -> None:
+        """End it, whatever it does, if it has not ended by itself."""
+        self.process.kill()
+        self.process.wait()
+
     def check_and_stop(self) -> None:
         """Hold it against every promise; what has not ended is ended."""
         try:
@@ -144,9 +162,7 @@ class DaemonProcess:
                 self._check_leftovers()
                 self.stop()
         finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
+            self.kill()
         assert self.stderr == self.expect_stderr
         assert self.process.returncode == self.expect_code
         self._check_log()
@@ -162,15 +178,26 @@ class DaemonProcess:
         wait_until(lambda: self.threads() <= 3 + SPARE_THREADS, 20, "threads given back")
 
     def _no_sessions(self) -> bool:
+        if self.expect_gaps:  # then the count of its sessions' descriptors has to do
+            return True
         accepted, closed = self.events("session.accepted"), self.events("session.closed")
         return not self.log.is_file() or len(accepted) == len(closed)
 
     def _check_log(self) -> None:
         if self.log.is_file():
             lines = self.lines()
+            errors = [line for line in lines if line["event"] == "server.error"]
             assert self.log.read_bytes()[-1:] in (b"", b"\n"), "the last line is torn"
-            vocabulary.check(lines)
-            vocabulary.check_totals(lines)
+            assert len(errors) == self.expect_errors, errors
+            if self.expect_gaps:
+                vocabulary.check_lines(lines)
+            else:
+                vocabulary.check(lines)
+                vocabulary.check_totals(lines)
+
+
+def _faulty(fault: str) -> list[str]:
+    return ["tests.faults.launch", fault]
 
 
 def _age(path: Path) -> int:

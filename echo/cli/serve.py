@@ -132,11 +132,15 @@ def _open_log(settings: Logging) -> EventLog:
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
     if settings.log_file == "-":
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "standard output is closed")
-        return None, StreamSink(sys.stdout.fileno())
+        return None, StreamSink(_stdout())
     path = Path(settings.log_file)
     return path, FileSink(path, settings.log_max_size, settings.log_keep)
+
+
+def _stdout() -> int:
+    if sys.stdout is None:  # it is where somebody closed it
+        raise OSError(errno.EBADF, "standard output is closed")
+    return sys.stdout.fileno()
 
 
 def _bind(listen: Listen, limits: Limits, logger: object, log_payload: bool) -> EchoServer:
