@@ -165,11 +165,15 @@ class FileSink:
 
     def _turn(self) -> bool:
         """Make this file the newest of the older ones, and begin another; False if that failed."""
+        shifted = False
         try:
             if self._has_its_name():
                 self._shift()
+                shifted = True
             self.reopen()
         except OSError:
+            if shifted and self.keep:  # out of descriptors: it has its name as long as it's used
+                self._older(1).replace(self.path)
             return False
         return True
 
@@ -181,13 +185,17 @@ class FileSink:
             return False
 
     def _shift(self) -> None:
-        names = [self.path, *(Path(f"{self.path}.{n}") for n in range(1, self.keep + 1))]
-        # Down from the first gap: what a shift that failed halfway has moved stays where it is.
-        gap = next((n for n, name in enumerate(names) if n and not name.exists()), self.keep)
-        for n in range(gap, 0, -1):
-            names[n - 1].replace(names[n])
         if not self.keep:
-            self.path.unlink()
+            os.ftruncate(self._fd, 0)
+            return
+        # Down from the first gap: what a shift that failed halfway has moved stays where it is.
+        numbers = range(1, self.keep)
+        gap = next((n for n in numbers if not self._older(n).exists()), self.keep)
+        for n in range(gap, 0, -1):
+            self._older(n - 1).replace(self._older(n))
+
+    def _older(self, n: int) -> Path:
+        return Path(f"{self.path}.{n}") if n else self.path
 
 
 def write_all(fd: int, data: bytes) -> None:
