@@ -5,11 +5,18 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from array import array
 from typing import Any
 
 from echo.deadline import Deadline
 from echo.limits import KEEPALIVE, KIB, LINGER_BYTES, LINGER_TIMEOUT
 from echo.server.waiting import Waiter
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # pragma: no cover - Windows doesn't tell how much is unsent
+    termios = None  # type: ignore[assignment]
 
 # What the network can report of a connection: its peer reset it, keepalive found it gone, or
 # a router said so (Linux makes these errors of ICMP's answers).
@@ -88,6 +95,15 @@ def set_session_options(sock: socket.socket) -> None:
     for candidates, value in zip(names, (idle, interval, probes), strict=True):
         for option in [getattr(socket, name) for name in candidates if hasattr(socket, name)][:1]:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def unsent(sock: socket.socket) -> int:
+    """Count the bytes that wait to be sent or to be acknowledged; 0 where nobody knows."""
+    if termios is None:
+        return 0
+    count = array("i", [0])
+    fcntl.ioctl(sock, termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def linger(

@@ -6,6 +6,7 @@ import resource
 import selectors
 import socket
 import struct
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -64,15 +65,20 @@ def echoes(sock: socket.socket, data: bytes = b"hello") -> bool:
     return False
 
 
-def fill(sock: socket.socket) -> int:
+def fill(sock: socket.socket, most: int = 1 << 30) -> int:
     """Send until nothing moves any more: the server is blocked in its send; give the bytes."""
     sock.settimeout(0.3)
     sent = 0
     with suppress(TimeoutError):
-        while True:
+        while sent < most:
             sent += sock.send(bytes(65536))
     sock.settimeout(seconds(20))
     return sent
+
+
+def pause(count: float) -> None:
+    """Let so many seconds pass, where that is what a peer does."""
+    threading.Event().wait(count)
 
 
 class Crowd:
