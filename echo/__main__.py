@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def _answer_stops(answer: "Handler") -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, answer)
 
 
