@@ -43,6 +43,7 @@ class DaemonProcess:
         before: Callable[[], None] | None = None,
         started: bool = True,
         fault: str = "",
+        stdout: int = subprocess.DEVNULL,
     ) -> None:
         self.folder = folder
         self.log = log or folder / "echo.jsonl"
@@ -64,7 +65,7 @@ class DaemonProcess:
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=stdout,
                 stderr=stderr,
                 preexec_fn=before,
             )
