@@ -1,14 +1,11 @@
-"""What must take any bytes: each target fails by raising. By coverage where atheris runs.
+"""What must take any bytes: each target fails by raising.
 
-`python -m tests.faults.fuzz TARGET -runs=1000000` goes on for as long as one likes, with
-libFuzzer's options; `tests/faults/test_fuzz.py` does a little of it each time. A parser of
-input that others can write joins `TARGETS` when it joins the house.
+A parser of input that others can write joins `TARGETS` when it joins the house.
 """
 
 from __future__ import annotations
 
 import io
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -98,19 +95,3 @@ SEEDS = {
         b"[serve.log-file]\nx = {}\n",
     ],
 }
-
-
-def main() -> None:
-    """Fuzz one target by coverage."""
-    import atheris
-
-    name = sys.argv.pop(1)
-    with tempfile.TemporaryDirectory() as corpus:
-        for number, seed in enumerate(SEEDS[name]):
-            (Path(corpus) / str(number)).write_bytes(seed)
-        atheris.Setup([*sys.argv, corpus], TARGETS[name])
-        atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
