@@ -32,7 +32,8 @@ def pretty(line: bytes, *, colors: bool) -> str:
     if not isinstance(fields, dict) or "event" not in fields:
         return harmless(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
     calm = {harmless(name): _calm(value) for name, value in fields.items()}
-    return str(_renderer(colors)(None, "", calm)).rstrip()
+    shown = str(_renderer(colors)(None, "", calm))
+    return " ".join(shown.split("\n")).rstrip()  # structlog begins a line for a traceback
 
 
 def harmless(text: str) -> str:
