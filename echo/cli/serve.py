@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +21,7 @@ from echo.cli.failure import (
     UNAVAILABLE,
     Failure,
     reason,
+    say,
 )
 from echo.events import Stop
 from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT, Limits
@@ -113,11 +115,10 @@ def _handler(loop: str) -> type[EchoHandler]:
 def _fitting(limits: Limits) -> Limits:
     """Fit the sessions into the descriptors; say so where the user asked for more."""
     fitting = fit_descriptors(limits)
-    if fitting != limits != Limits():
-        print(
-            f"echod serve: warning: --max-sessions {limits.max_sessions} is more than the "
-            f"descriptors allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)",
-            file=sys.stderr,
+    if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
+        say(
+            f"serve: warning: --max-sessions {limits.max_sessions} is more than the descriptors "
+            f"allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)"
         )
     return fitting
 
@@ -125,23 +126,29 @@ def _fitting(limits: Limits) -> Limits:
 def _tune(cpu: str) -> Pin:
     try:
         return tune(cpu)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise Failure(f"serve: --cpu {cpu} can't be used: {error}", CONFIG) from error
 
 
 def _open_log(settings: Logging) -> EventLog:
     try:
         path, sink = _log_target(settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise Failure(
             f"serve: can't open the log {settings.log_file}: {reason(error)}; "
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
-    writers = [LogWriter(sink)]
+    sinks, lock = [sink], threading.RLock()
     if path is not None and sys.stderr is not None and sys.stderr.isatty():
-        writers.append(LogWriter(TerminalSink(sys.stderr)))
-    return EventLog(*writers, level=settings.log_level, path=path)
+        sinks.append(TerminalSink(sys.stderr))
+    try:
+        writers = [LogWriter(sink, lock=lock) for sink in sinks]
+    except RuntimeError as error:
+        raise Failure(
+            f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
+        ) from error
+    return EventLog(*writers, level=settings.log_level, path=path, lock=lock)
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
@@ -175,6 +182,10 @@ def _bind(
             pin=pin,
             reuse_port=listen.reuse_port,
         )
+    except UnicodeError as error:  # a name that no name server can be asked for
+        raise Failure(
+            f"serve: can't listen on {listen.host}: it is no host name; check --host", UNAVAILABLE
+        ) from error
     except OSError as error:
         advice, code = _BIND_ADVICE.get(error.errno or 0, ("check --host and --port", UNAVAILABLE))
         where = f"{listen.host} port {listen.port}"

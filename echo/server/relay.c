@@ -1272,6 +1272,7 @@ static int __Pyx_init_tpflags_variables(void) {
 #include <sys/time.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/ioctl.h>
 #include <sched.h>
 #include "pythread.h"
 
@@ -1757,7 +1758,7 @@ struct __pyx_MemviewEnum_obj;
 struct __pyx_memoryview_obj;
 struct __pyx_memoryviewslice_obj;
 
-/* "echo/server/relay.pyx":31
+/* "echo/server/relay.pyx":35
  *     int sched_setaffinity(int thread, size_t size, const cpu_set_t *cpus)
  * 
  * cdef enum:             # <<<<<<<<<<<<<<
@@ -1775,7 +1776,7 @@ enum  {
   __pyx_e_4echo_6server_5relay_failed
 };
 
-/* "echo/server/relay.pyx":35
+/* "echo/server/relay.pyx":39
  * EOF, SHOW, DRAIN, BYTE_LIMIT, IDLE_TIMEOUT, SESSION_TIMEOUT, WRITE_TIMEOUT = range(eof, failed)
  * 
  * cdef enum:             # <<<<<<<<<<<<<<
@@ -1786,7 +1787,7 @@ enum  {
   __pyx_e_4echo_6server_5relay_pinned_exchanges = 16
 };
 
-/* "echo/server/relay.pyx":41
+/* "echo/server/relay.pyx":45
  * 
  * 
  * cdef class Relay:             # <<<<<<<<<<<<<<
@@ -1891,7 +1892,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "echo/server/relay.pyx":41
+/* "echo/server/relay.pyx":45
  * 
  * 
  * cdef class Relay:             # <<<<<<<<<<<<<<
@@ -1904,6 +1905,7 @@ struct __pyx_vtabstruct_4echo_6server_5relay_Relay {
   void (*stay_on)(struct __pyx_obj_4echo_6server_5relay_Relay *, cpu_set_t *);
   size_t (*room)(struct __pyx_obj_4echo_6server_5relay_Relay *);
   int (*send_back)(struct __pyx_obj_4echo_6server_5relay_Relay *, Py_ssize_t);
+  int (*unsent)(struct __pyx_obj_4echo_6server_5relay_Relay *);
   int (*wait)(struct __pyx_obj_4echo_6server_5relay_Relay *, struct pollfd *, int, double, int);
 };
 static struct __pyx_vtabstruct_4echo_6server_5relay_Relay *__pyx_vtabptr_4echo_6server_5relay_Relay;
@@ -3358,6 +3360,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 static void __pyx_f_4echo_6server_5relay_5Relay_stay_on(struct __pyx_obj_4echo_6server_5relay_Relay *__pyx_v_self, cpu_set_t *__pyx_v_cpus); /* proto*/
 static size_t __pyx_f_4echo_6server_5relay_5Relay_room(struct __pyx_obj_4echo_6server_5relay_Relay *__pyx_v_self); /* proto*/
 static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_6server_5relay_Relay *__pyx_v_self, Py_ssize_t __pyx_v_count); /* proto*/
+static int __pyx_f_4echo_6server_5relay_5Relay_unsent(struct __pyx_obj_4echo_6server_5relay_Relay *__pyx_v_self); /* proto*/
 static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6server_5relay_Relay *__pyx_v_self, struct pollfd *__pyx_v_watched, int __pyx_v_count, double __pyx_v_seconds, int __pyx_v_late); /* proto*/
 
 /* Module declarations from "libc.errno" */
@@ -18097,7 +18100,7 @@ static PyObject *__pyx_unpickle_Enum__set_state(struct __pyx_MemviewEnum_obj *__
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":57
+/* "echo/server/relay.pyx":61
  *     cdef cpu_set_t narrow, wide
  * 
  *     def __init__(self, int fd, int bell, buffer, switch, double idle, double patience,             # <<<<<<<<<<<<<<
@@ -18152,95 +18155,95 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_fd,&__pyx_mstate_global->__pyx_n_u_bell,&__pyx_mstate_global->__pyx_n_u_buffer,&__pyx_mstate_global->__pyx_n_u_switch,&__pyx_mstate_global->__pyx_n_u_idle,&__pyx_mstate_global->__pyx_n_u_patience,&__pyx_mstate_global->__pyx_n_u_deadline,&__pyx_mstate_global->__pyx_n_u_max_bytes,&__pyx_mstate_global->__pyx_n_u_narrow,&__pyx_mstate_global->__pyx_n_u_wide,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 57, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 61, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case 10:
         values[9] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 9);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[9])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[9])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  9:
         values[8] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 8);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[8])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[8])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  8:
         values[7] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 7);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[7])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[7])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  7:
         values[6] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 6);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[6])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[6])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  6:
         values[5] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 5);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  5:
         values[4] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 4);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 57, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 61, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__init__", 0) < (0)) __PYX_ERR(0, 61, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 10; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 10, 10, i); __PYX_ERR(0, 57, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__init__", 1, 10, 10, i); __PYX_ERR(0, 61, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 10)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[3] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 3);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[4] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 4);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[5] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 5);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[6] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 6);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[6])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[6])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[7] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 7);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[7])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[7])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[8] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 8);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[8])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[8])) __PYX_ERR(0, 61, __pyx_L3_error)
       values[9] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 9);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[9])) __PYX_ERR(0, 57, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[9])) __PYX_ERR(0, 61, __pyx_L3_error)
     }
-    __pyx_v_fd = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_fd == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 57, __pyx_L3_error)
-    __pyx_v_bell = __Pyx_PyLong_As_int(values[1]); if (unlikely((__pyx_v_bell == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 57, __pyx_L3_error)
+    __pyx_v_fd = __Pyx_PyLong_As_int(values[0]); if (unlikely((__pyx_v_fd == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 61, __pyx_L3_error)
+    __pyx_v_bell = __Pyx_PyLong_As_int(values[1]); if (unlikely((__pyx_v_bell == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 61, __pyx_L3_error)
     __pyx_v_buffer = values[2];
     __pyx_v_switch = values[3];
-    __pyx_v_idle = __Pyx_PyFloat_AsDouble(values[4]); if (unlikely((__pyx_v_idle == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 57, __pyx_L3_error)
-    __pyx_v_patience = __Pyx_PyFloat_AsDouble(values[5]); if (unlikely((__pyx_v_patience == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 57, __pyx_L3_error)
-    __pyx_v_deadline = __Pyx_PyFloat_AsDouble(values[6]); if (unlikely((__pyx_v_deadline == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 58, __pyx_L3_error)
-    __pyx_v_max_bytes = __Pyx_PyLong_As_PY_LONG_LONG(values[7]); if (unlikely((__pyx_v_max_bytes == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 58, __pyx_L3_error)
+    __pyx_v_idle = __Pyx_PyFloat_AsDouble(values[4]); if (unlikely((__pyx_v_idle == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 61, __pyx_L3_error)
+    __pyx_v_patience = __Pyx_PyFloat_AsDouble(values[5]); if (unlikely((__pyx_v_patience == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 61, __pyx_L3_error)
+    __pyx_v_deadline = __Pyx_PyFloat_AsDouble(values[6]); if (unlikely((__pyx_v_deadline == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 62, __pyx_L3_error)
+    __pyx_v_max_bytes = __Pyx_PyLong_As_PY_LONG_LONG(values[7]); if (unlikely((__pyx_v_max_bytes == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 62, __pyx_L3_error)
     __pyx_v_narrow = values[8];
     __pyx_v_wide = values[9];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__init__", 1, 10, 10, __pyx_nargs); __PYX_ERR(0, 57, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__init__", 1, 10, 10, __pyx_nargs); __PYX_ERR(0, 61, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -18281,7 +18284,7 @@ static int __pyx_pf_4echo_6server_5relay_5Relay___init__(struct __pyx_obj_4echo_
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
 
-  /* "echo/server/relay.pyx":59
+  /* "echo/server/relay.pyx":63
  *     def __init__(self, int fd, int bell, buffer, switch, double idle, double patience,
  *                  double deadline, long long max_bytes, narrow, wide):
  *         self.fd, self.bell, self.buffer, self.switch = fd, bell, buffer, switch             # <<<<<<<<<<<<<<
@@ -18292,8 +18295,8 @@ static int __pyx_pf_4echo_6server_5relay_5Relay___init__(struct __pyx_obj_4echo_
 
   __pyx_t_2 = __pyx_v_bell;
 
-  __pyx_t_3 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_v_buffer, PyBUF_WRITABLE); if (unlikely(!__pyx_t_3.memview)) __PYX_ERR(0, 59, __pyx_L1_error)
-  __pyx_t_4 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_v_switch, PyBUF_WRITABLE); if (unlikely(!__pyx_t_4.memview)) __PYX_ERR(0, 59, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(__pyx_v_buffer, PyBUF_WRITABLE); if (unlikely(!__pyx_t_3.memview)) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_to_MemoryviewSlice_dc_int(__pyx_v_switch, PyBUF_WRITABLE); if (unlikely(!__pyx_t_4.memview)) __PYX_ERR(0, 63, __pyx_L1_error)
   __pyx_v_self->fd = __pyx_t_1;
   __pyx_v_self->bell = __pyx_t_2;
   __PYX_XCLEAR_MEMVIEW(&__pyx_v_self->buffer, 0);
@@ -18305,7 +18308,7 @@ static int __pyx_pf_4echo_6server_5relay_5Relay___init__(struct __pyx_obj_4echo_
   __pyx_t_4.memview = NULL;
   __pyx_t_4.data = NULL;
 
-  /* "echo/server/relay.pyx":60
+  /* "echo/server/relay.pyx":64
  *                  double deadline, long long max_bytes, narrow, wide):
  *         self.fd, self.bell, self.buffer, self.switch = fd, bell, buffer, switch
  *         self.idle, self.patience, self.deadline = idle, patience, deadline             # <<<<<<<<<<<<<<
@@ -18322,7 +18325,7 @@ static int __pyx_pf_4echo_6server_5relay_5Relay___init__(struct __pyx_obj_4echo_
   __pyx_v_self->patience = __pyx_t_6;
   __pyx_v_self->deadline = __pyx_t_7;
 
-  /* "echo/server/relay.pyx":61
+  /* "echo/server/relay.pyx":65
  *         self.fd, self.bell, self.buffer, self.switch = fd, bell, buffer, switch
  *         self.idle, self.patience, self.deadline = idle, patience, deadline
  *         self.max_bytes = max_bytes             # <<<<<<<<<<<<<<
@@ -18331,36 +18334,36 @@ static int __pyx_pf_4echo_6server_5relay_5Relay___init__(struct __pyx_obj_4echo_
 */
   __pyx_v_self->max_bytes = __pyx_v_max_bytes;
 
-  /* "echo/server/relay.pyx":62
+  /* "echo/server/relay.pyx":66
  *         self.idle, self.patience, self.deadline = idle, patience, deadline
  *         self.max_bytes = max_bytes
  *         self.pinned = bool(narrow)             # <<<<<<<<<<<<<<
  *         fill(&self.narrow, narrow)
  *         fill(&self.wide, wide)
 */
-  __pyx_t_8 = __Pyx_PyObject_IsTrue(__pyx_v_narrow); if (unlikely((__pyx_t_8 < 0))) __PYX_ERR(0, 62, __pyx_L1_error)
+  __pyx_t_8 = __Pyx_PyObject_IsTrue(__pyx_v_narrow); if (unlikely((__pyx_t_8 < 0))) __PYX_ERR(0, 66, __pyx_L1_error)
   __pyx_v_self->pinned = (!(!__pyx_t_8));
 
 
-  /* "echo/server/relay.pyx":63
+  /* "echo/server/relay.pyx":67
  *         self.max_bytes = max_bytes
  *         self.pinned = bool(narrow)
  *         fill(&self.narrow, narrow)             # <<<<<<<<<<<<<<
  *         fill(&self.wide, wide)
  * 
 */
-  __pyx_f_4echo_6server_5relay_fill((&__pyx_v_self->narrow), __pyx_v_narrow); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 63, __pyx_L1_error)
+  __pyx_f_4echo_6server_5relay_fill((&__pyx_v_self->narrow), __pyx_v_narrow); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 67, __pyx_L1_error)
 
-  /* "echo/server/relay.pyx":64
+  /* "echo/server/relay.pyx":68
  *         self.pinned = bool(narrow)
  *         fill(&self.narrow, narrow)
  *         fill(&self.wide, wide)             # <<<<<<<<<<<<<<
  * 
  *     def run(self):
 */
-  __pyx_f_4echo_6server_5relay_fill((&__pyx_v_self->wide), __pyx_v_wide); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 64, __pyx_L1_error)
+  __pyx_f_4echo_6server_5relay_fill((&__pyx_v_self->wide), __pyx_v_wide); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 68, __pyx_L1_error)
 
-  /* "echo/server/relay.pyx":57
+  /* "echo/server/relay.pyx":61
  *     cdef cpu_set_t narrow, wide
  * 
  *     def __init__(self, int fd, int bell, buffer, switch, double idle, double patience,             # <<<<<<<<<<<<<<
@@ -18381,7 +18384,7 @@ static int __pyx_pf_4echo_6server_5relay_5Relay___init__(struct __pyx_obj_4echo_
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":66
+/* "echo/server/relay.pyx":70
  *         fill(&self.wide, wide)
  * 
  *     def run(self):             # <<<<<<<<<<<<<<
@@ -18449,7 +18452,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("run", 0);
 
-  /* "echo/server/relay.pyx":72
+  /* "echo/server/relay.pyx":76
  *         """
  *         cdef int code
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -18462,7 +18465,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "echo/server/relay.pyx":73
+        /* "echo/server/relay.pyx":77
  *         cdef int code
  *         with nogil:
  *             code = self.loop()             # <<<<<<<<<<<<<<
@@ -18471,7 +18474,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
 */
         __pyx_v_code = ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->loop(__pyx_v_self);
 
-        /* "echo/server/relay.pyx":74
+        /* "echo/server/relay.pyx":78
  *         with nogil:
  *             code = self.loop()
  *             self.error = errno             # <<<<<<<<<<<<<<
@@ -18480,7 +18483,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
 */
         __pyx_v_self->error = errno;
 
-        /* "echo/server/relay.pyx":75
+        /* "echo/server/relay.pyx":79
  *             code = self.loop()
  *             self.error = errno
  *             self.stay_on(&self.narrow)             # <<<<<<<<<<<<<<
@@ -18490,7 +18493,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
         ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->stay_on(__pyx_v_self, (&__pyx_v_self->narrow));
       }
 
-      /* "echo/server/relay.pyx":72
+      /* "echo/server/relay.pyx":76
  *         """
  *         cdef int code
  *         with nogil:             # <<<<<<<<<<<<<<
@@ -18507,7 +18510,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
       }
   }
 
-  /* "echo/server/relay.pyx":76
+  /* "echo/server/relay.pyx":80
  *             self.error = errno
  *             self.stay_on(&self.narrow)
  *         if code == failed:             # <<<<<<<<<<<<<<
@@ -18519,7 +18522,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
   if (unlikely(__pyx_t_1)) {
 
 
-    /* "echo/server/relay.pyx":77
+    /* "echo/server/relay.pyx":81
  *             self.stay_on(&self.narrow)
  *         if code == failed:
  *             raise OSError(self.error, strerror(self.error).decode())             # <<<<<<<<<<<<<<
@@ -18527,15 +18530,15 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
  * 
 */
     __pyx_t_3 = NULL;
-    __pyx_t_4 = __Pyx_PyLong_From_int(__pyx_v_self->error); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 77, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyLong_From_int(__pyx_v_self->error); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 81, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
 
     __pyx_t_5 = strerror(__pyx_v_self->error);
-    __pyx_t_6 = __Pyx_ssize_strlen(__pyx_t_5); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 77, __pyx_L1_error)
-    __pyx_t_7 = __Pyx_decode_c_string(__pyx_t_5, 0, __pyx_t_6, NULL, NULL, NULL); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 77, __pyx_L1_error)
+    __pyx_t_6 = __Pyx_ssize_strlen(__pyx_t_5); if (unlikely(__pyx_t_6 == ((Py_ssize_t)-1))) __PYX_ERR(0, 81, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_decode_c_string(__pyx_t_5, 0, __pyx_t_6, NULL, NULL, NULL); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 81, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_7);
 
-    if (!(likely(PyUnicode_CheckExact(__pyx_t_7)) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_7))) __PYX_ERR(0, 77, __pyx_L1_error)
+    if (!(likely(PyUnicode_CheckExact(__pyx_t_7)) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_7))) __PYX_ERR(0, 81, __pyx_L1_error)
     __pyx_t_8 = 1;
     {
       PyObject *__pyx_callargs[3] = {__pyx_t_3, __pyx_t_4, __pyx_t_7};
@@ -18543,14 +18546,14 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
       __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
       __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
       __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 77, __pyx_L1_error)
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 81, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_2);
     }
     __Pyx_Raise(__pyx_t_2, 0, 0, 0);
     __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
-    __PYX_ERR(0, 77, __pyx_L1_error)
+    __PYX_ERR(0, 81, __pyx_L1_error)
 
-    /* "echo/server/relay.pyx":76
+    /* "echo/server/relay.pyx":80
  *             self.error = errno
  *             self.stay_on(&self.narrow)
  *         if code == failed:             # <<<<<<<<<<<<<<
@@ -18559,14 +18562,14 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
 */
   }
 
-  /* "echo/server/relay.pyx":78
+  /* "echo/server/relay.pyx":82
  *         if code == failed:
  *             raise OSError(self.error, strerror(self.error).decode())
  *         return code             # <<<<<<<<<<<<<<
  * 
  *     cdef int loop(self) noexcept nogil:
 */
-  __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_code); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 78, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyLong_From_int(__pyx_v_code); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 82, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
   {
     PyObject *__pyx_temp;
@@ -18579,7 +18582,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
   __pyx_t_2 = 0;
   goto __pyx_L0;
 
-  /* "echo/server/relay.pyx":66
+  /* "echo/server/relay.pyx":70
  *         fill(&self.wide, wide)
  * 
  *     def run(self):             # <<<<<<<<<<<<<<
@@ -18602,7 +18605,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_2run(struct __pyx_obj_4ech
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":80
+/* "echo/server/relay.pyx":84
  *         return code
  * 
  *     cdef int loop(self) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -18626,7 +18629,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "echo/server/relay.pyx":84
+  /* "echo/server/relay.pyx":88
  *         cdef ssize_t count
  *         cdef int code, last
  *         watched[0].fd, watched[0].events = self.fd, POLLIN             # <<<<<<<<<<<<<<
@@ -18640,7 +18643,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
   (__pyx_v_watched[0]).fd = __pyx_t_1;
   (__pyx_v_watched[0]).events = __pyx_t_2;
 
-  /* "echo/server/relay.pyx":85
+  /* "echo/server/relay.pyx":89
  *         cdef int code, last
  *         watched[0].fd, watched[0].events = self.fd, POLLIN
  *         watched[1].fd, watched[1].events = self.bell, POLLIN             # <<<<<<<<<<<<<<
@@ -18654,7 +18657,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
   (__pyx_v_watched[1]).fd = __pyx_t_1;
   (__pyx_v_watched[1]).events = __pyx_t_2;
 
-  /* "echo/server/relay.pyx":86
+  /* "echo/server/relay.pyx":90
  *         watched[0].fd, watched[0].events = self.fd, POLLIN
  *         watched[1].fd, watched[1].events = self.bell, POLLIN
  *         while not self.max_bytes or self.received_bytes < self.max_bytes:             # <<<<<<<<<<<<<<
@@ -18681,7 +18684,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 
     if (!__pyx_t_3) break;
 
-    /* "echo/server/relay.pyx":87
+    /* "echo/server/relay.pyx":91
  *         watched[1].fd, watched[1].events = self.bell, POLLIN
  *         while not self.max_bytes or self.received_bytes < self.max_bytes:
  *             code = self.wait(watched, 2, self.idle, idle_timeout)             # <<<<<<<<<<<<<<
@@ -18690,7 +18693,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 */
     __pyx_v_code = ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->wait(__pyx_v_self, __pyx_v_watched, 2, __pyx_v_self->idle, __pyx_e_4echo_6server_5relay_idle_timeout);
 
-    /* "echo/server/relay.pyx":88
+    /* "echo/server/relay.pyx":92
  *         while not self.max_bytes or self.received_bytes < self.max_bytes:
  *             code = self.wait(watched, 2, self.idle, idle_timeout)
  *             if code or self.switch[0]:             # <<<<<<<<<<<<<<
@@ -18707,7 +18710,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 
       goto __pyx_L8_bool_binop_done;
     }
-    if (unlikely(!__pyx_v_self->__pyx_switch.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 88, __pyx_L1_error)}
+    if (unlikely(!__pyx_v_self->__pyx_switch.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 92, __pyx_L1_error)}
     __pyx_t_5 = 0;
     __pyx_t_4 = ((*((int *) ( /* dim=0 */ ((char *) (((int *) __pyx_v_self->__pyx_switch.data) + __pyx_t_5)) ))) != 0);
 
@@ -18718,7 +18721,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
     if (__pyx_t_3) {
 
 
-      /* "echo/server/relay.pyx":89
+      /* "echo/server/relay.pyx":93
  *             code = self.wait(watched, 2, self.idle, idle_timeout)
  *             if code or self.switch[0]:
  *                 return code or show             # <<<<<<<<<<<<<<
@@ -18739,7 +18742,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
       }
       goto __pyx_L0;
 
-      /* "echo/server/relay.pyx":88
+      /* "echo/server/relay.pyx":92
  *         while not self.max_bytes or self.received_bytes < self.max_bytes:
  *             code = self.wait(watched, 2, self.idle, idle_timeout)
  *             if code or self.switch[0]:             # <<<<<<<<<<<<<<
@@ -18748,7 +18751,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 */
     }
 
-    /* "echo/server/relay.pyx":90
+    /* "echo/server/relay.pyx":94
  *             if code or self.switch[0]:
  *                 return code or show
  *             last = watched[1].revents  # the bell: what has come is echoed, then no more             # <<<<<<<<<<<<<<
@@ -18759,18 +18762,18 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 
     __pyx_v_last = __pyx_t_2;
 
-    /* "echo/server/relay.pyx":91
+    /* "echo/server/relay.pyx":95
  *                 return code or show
  *             last = watched[1].revents  # the bell: what has come is echoed, then no more
  *             count = recv(self.fd, &self.buffer[0], self.room(), MSG_DONTWAIT)             # <<<<<<<<<<<<<<
  *             if count < 0 and errno != EAGAIN and errno != EINTR:
  *                 return failed
 */
-    if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 91, __pyx_L1_error)}
+    if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 95, __pyx_L1_error)}
     __pyx_t_5 = 0;
     __pyx_v_count = recv(__pyx_v_self->fd, (&(*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->buffer.data) + __pyx_t_5)) )))), ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->room(__pyx_v_self), MSG_DONTWAIT);
 
-    /* "echo/server/relay.pyx":92
+    /* "echo/server/relay.pyx":96
  *             last = watched[1].revents  # the bell: what has come is echoed, then no more
  *             count = recv(self.fd, &self.buffer[0], self.room(), MSG_DONTWAIT)
  *             if count < 0 and errno != EAGAIN and errno != EINTR:             # <<<<<<<<<<<<<<
@@ -18803,7 +18806,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
     if (__pyx_t_3) {
 
 
-      /* "echo/server/relay.pyx":93
+      /* "echo/server/relay.pyx":97
  *             count = recv(self.fd, &self.buffer[0], self.room(), MSG_DONTWAIT)
  *             if count < 0 and errno != EAGAIN and errno != EINTR:
  *                 return failed             # <<<<<<<<<<<<<<
@@ -18816,7 +18819,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
       }
       goto __pyx_L0;
 
-      /* "echo/server/relay.pyx":92
+      /* "echo/server/relay.pyx":96
  *             last = watched[1].revents  # the bell: what has come is echoed, then no more
  *             count = recv(self.fd, &self.buffer[0], self.room(), MSG_DONTWAIT)
  *             if count < 0 and errno != EAGAIN and errno != EINTR:             # <<<<<<<<<<<<<<
@@ -18825,7 +18828,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 */
     }
 
-    /* "echo/server/relay.pyx":94
+    /* "echo/server/relay.pyx":98
  *             if count < 0 and errno != EAGAIN and errno != EINTR:
  *                 return failed
  *             if count == 0:             # <<<<<<<<<<<<<<
@@ -18837,7 +18840,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
     if (__pyx_t_3) {
 
 
-      /* "echo/server/relay.pyx":95
+      /* "echo/server/relay.pyx":99
  *                 return failed
  *             if count == 0:
  *                 return eof             # <<<<<<<<<<<<<<
@@ -18850,7 +18853,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
       }
       goto __pyx_L0;
 
-      /* "echo/server/relay.pyx":94
+      /* "echo/server/relay.pyx":98
  *             if count < 0 and errno != EAGAIN and errno != EINTR:
  *                 return failed
  *             if count == 0:             # <<<<<<<<<<<<<<
@@ -18859,7 +18862,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 */
     }
 
-    /* "echo/server/relay.pyx":96
+    /* "echo/server/relay.pyx":100
  *             if count == 0:
  *                 return eof
  *             code = self.send_back(count)             # <<<<<<<<<<<<<<
@@ -18868,7 +18871,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
 */
     __pyx_v_code = ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->send_back(__pyx_v_self, __pyx_v_count);
 
-    /* "echo/server/relay.pyx":97
+    /* "echo/server/relay.pyx":101
  *                 return eof
  *             code = self.send_back(count)
  *             if code or last:             # <<<<<<<<<<<<<<
@@ -18894,7 +18897,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
     if (__pyx_t_3) {
 
 
-      /* "echo/server/relay.pyx":98
+      /* "echo/server/relay.pyx":102
  *             code = self.send_back(count)
  *             if code or last:
  *                 return code or drain             # <<<<<<<<<<<<<<
@@ -18915,7 +18918,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
       }
       goto __pyx_L0;
 
-      /* "echo/server/relay.pyx":97
+      /* "echo/server/relay.pyx":101
  *                 return eof
  *             code = self.send_back(count)
  *             if code or last:             # <<<<<<<<<<<<<<
@@ -18925,7 +18928,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
     }
   }
 
-  /* "echo/server/relay.pyx":99
+  /* "echo/server/relay.pyx":103
  *             if code or last:
  *                 return code or drain
  *         return byte_limit             # <<<<<<<<<<<<<<
@@ -18938,7 +18941,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
   }
   goto __pyx_L0;
 
-  /* "echo/server/relay.pyx":80
+  /* "echo/server/relay.pyx":84
  *         return code
  * 
  *     cdef int loop(self) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -18960,7 +18963,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_loop(struct __pyx_obj_4echo_6serv
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":101
+/* "echo/server/relay.pyx":105
  *         return byte_limit
  * 
  *     cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -18972,7 +18975,7 @@ static void __pyx_f_4echo_6server_5relay_5Relay_stay_on(struct __pyx_obj_4echo_6
   int __pyx_t_1;
   int __pyx_t_2;
 
-  /* "echo/server/relay.pyx":102
+  /* "echo/server/relay.pyx":106
  * 
  *     cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:
  *         if self.pinned and self.exchanges >= pinned_exchanges:             # <<<<<<<<<<<<<<
@@ -18994,7 +18997,7 @@ static void __pyx_f_4echo_6server_5relay_5Relay_stay_on(struct __pyx_obj_4echo_6
   if (__pyx_t_1) {
 
 
-    /* "echo/server/relay.pyx":103
+    /* "echo/server/relay.pyx":107
  *     cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:
  *         if self.pinned and self.exchanges >= pinned_exchanges:
  *             sched_setaffinity(0, sizeof(cpu_set_t), cpus)             # <<<<<<<<<<<<<<
@@ -19003,7 +19006,7 @@ static void __pyx_f_4echo_6server_5relay_5Relay_stay_on(struct __pyx_obj_4echo_6
 */
     (void)(sched_setaffinity(0, (sizeof(cpu_set_t)), __pyx_v_cpus));
 
-    /* "echo/server/relay.pyx":102
+    /* "echo/server/relay.pyx":106
  * 
  *     cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:
  *         if self.pinned and self.exchanges >= pinned_exchanges:             # <<<<<<<<<<<<<<
@@ -19012,7 +19015,7 @@ static void __pyx_f_4echo_6server_5relay_5Relay_stay_on(struct __pyx_obj_4echo_6
 */
   }
 
-  /* "echo/server/relay.pyx":101
+  /* "echo/server/relay.pyx":105
  *         return byte_limit
  * 
  *     cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -19023,7 +19026,7 @@ static void __pyx_f_4echo_6server_5relay_5Relay_stay_on(struct __pyx_obj_4echo_6
   /* function exit code */
 }
 
-/* "echo/server/relay.pyx":105
+/* "echo/server/relay.pyx":109
  *             sched_setaffinity(0, sizeof(cpu_set_t), cpus)
  * 
  *     cdef size_t room(self) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -19042,7 +19045,7 @@ static size_t __pyx_f_4echo_6server_5relay_5Relay_room(struct __pyx_obj_4echo_6s
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "echo/server/relay.pyx":106
+  /* "echo/server/relay.pyx":110
  * 
  *     cdef size_t room(self) noexcept nogil:
  *         cdef long long left = self.max_bytes - self.received_bytes             # <<<<<<<<<<<<<<
@@ -19051,7 +19054,7 @@ static size_t __pyx_f_4echo_6server_5relay_5Relay_room(struct __pyx_obj_4echo_6s
 */
   __pyx_v_left = (__pyx_v_self->max_bytes - __pyx_v_self->received_bytes);
 
-  /* "echo/server/relay.pyx":107
+  /* "echo/server/relay.pyx":111
  *     cdef size_t room(self) noexcept nogil:
  *         cdef long long left = self.max_bytes - self.received_bytes
  *         return left if self.max_bytes and left < self.buffer.shape[0] else self.buffer.shape[0]             # <<<<<<<<<<<<<<
@@ -19068,7 +19071,7 @@ static size_t __pyx_f_4echo_6server_5relay_5Relay_room(struct __pyx_obj_4echo_6s
 
     goto __pyx_L3_bool_binop_done;
   }
-  if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 107, __pyx_L1_error)}
+  if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 111, __pyx_L1_error)}
   __pyx_t_3 = (__pyx_v_left < (__pyx_v_self->buffer.shape[0]));
 
 
@@ -19079,7 +19082,7 @@ static size_t __pyx_f_4echo_6server_5relay_5Relay_room(struct __pyx_obj_4echo_6s
 
     __pyx_t_1 = __pyx_v_left;
   } else {
-    if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 107, __pyx_L1_error)}
+    if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 111, __pyx_L1_error)}
 
     __pyx_t_1 = (__pyx_v_self->buffer.shape[0]);
   }
@@ -19089,7 +19092,7 @@ static size_t __pyx_f_4echo_6server_5relay_5Relay_room(struct __pyx_obj_4echo_6s
   }
   goto __pyx_L0;
 
-  /* "echo/server/relay.pyx":105
+  /* "echo/server/relay.pyx":109
  *             sched_setaffinity(0, sizeof(cpu_set_t), cpus)
  * 
  *     cdef size_t room(self) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -19108,7 +19111,7 @@ static size_t __pyx_f_4echo_6server_5relay_5Relay_room(struct __pyx_obj_4echo_6s
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":109
+/* "echo/server/relay.pyx":113
  *         return left if self.max_bytes and left < self.buffer.shape[0] else self.buffer.shape[0]
  * 
  *     cdef int send_back(self, ssize_t count) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -19121,28 +19124,31 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
   Py_ssize_t __pyx_v_sent;
   Py_ssize_t __pyx_v_done;
   int __pyx_v_code;
+  int __pyx_v_waiting;
   int __pyx_r;
   int __pyx_t_1;
   int __pyx_t_2;
   short __pyx_t_3;
   Py_ssize_t __pyx_t_4;
+  int __pyx_t_5;
+  int __pyx_t_6;
   int __pyx_lineno = 0;
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   PyGILState_STATE __pyx_gilstate_save;
 
-  /* "echo/server/relay.pyx":111
+  /* "echo/server/relay.pyx":115
  *     cdef int send_back(self, ssize_t count) noexcept nogil:
  *         cdef pollfd watched
  *         cdef ssize_t sent, done = 0             # <<<<<<<<<<<<<<
- *         cdef int code
+ *         cdef int code, waiting
  *         if count < 0:  # it was the bell, or the input went away
 */
   __pyx_v_done = 0;
 
-  /* "echo/server/relay.pyx":113
+  /* "echo/server/relay.pyx":117
  *         cdef ssize_t sent, done = 0
- *         cdef int code
+ *         cdef int code, waiting
  *         if count < 0:  # it was the bell, or the input went away             # <<<<<<<<<<<<<<
  *             return 0
  *         self.received_bytes += count
@@ -19152,8 +19158,8 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
   if (__pyx_t_1) {
 
 
-    /* "echo/server/relay.pyx":114
- *         cdef int code
+    /* "echo/server/relay.pyx":118
+ *         cdef int code, waiting
  *         if count < 0:  # it was the bell, or the input went away
  *             return 0             # <<<<<<<<<<<<<<
  *         self.received_bytes += count
@@ -19165,16 +19171,16 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
     }
     goto __pyx_L0;
 
-    /* "echo/server/relay.pyx":113
+    /* "echo/server/relay.pyx":117
  *         cdef ssize_t sent, done = 0
- *         cdef int code
+ *         cdef int code, waiting
  *         if count < 0:  # it was the bell, or the input went away             # <<<<<<<<<<<<<<
  *             return 0
  *         self.received_bytes += count
 */
   }
 
-  /* "echo/server/relay.pyx":115
+  /* "echo/server/relay.pyx":119
  *         if count < 0:  # it was the bell, or the input went away
  *             return 0
  *         self.received_bytes += count             # <<<<<<<<<<<<<<
@@ -19183,7 +19189,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 */
   __pyx_v_self->received_bytes = (__pyx_v_self->received_bytes + __pyx_v_count);
 
-  /* "echo/server/relay.pyx":116
+  /* "echo/server/relay.pyx":120
  *             return 0
  *         self.received_bytes += count
  *         self.exchanges += 1             # <<<<<<<<<<<<<<
@@ -19192,7 +19198,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 */
   __pyx_v_self->exchanges = (__pyx_v_self->exchanges + 1);
 
-  /* "echo/server/relay.pyx":117
+  /* "echo/server/relay.pyx":121
  *         self.received_bytes += count
  *         self.exchanges += 1
  *         if self.exchanges == pinned_exchanges:             # <<<<<<<<<<<<<<
@@ -19204,7 +19210,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
   if (__pyx_t_1) {
 
 
-    /* "echo/server/relay.pyx":118
+    /* "echo/server/relay.pyx":122
  *         self.exchanges += 1
  *         if self.exchanges == pinned_exchanges:
  *             self.stay_on(&self.wide)             # <<<<<<<<<<<<<<
@@ -19213,7 +19219,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 */
     ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->stay_on(__pyx_v_self, (&__pyx_v_self->wide));
 
-    /* "echo/server/relay.pyx":117
+    /* "echo/server/relay.pyx":121
  *         self.received_bytes += count
  *         self.exchanges += 1
  *         if self.exchanges == pinned_exchanges:             # <<<<<<<<<<<<<<
@@ -19222,7 +19228,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 */
   }
 
-  /* "echo/server/relay.pyx":119
+  /* "echo/server/relay.pyx":123
  *         if self.exchanges == pinned_exchanges:
  *             self.stay_on(&self.wide)
  *         watched.fd, watched.events = self.fd, POLLOUT             # <<<<<<<<<<<<<<
@@ -19236,7 +19242,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
   __pyx_v_watched.fd = __pyx_t_2;
   __pyx_v_watched.events = __pyx_t_3;
 
-  /* "echo/server/relay.pyx":120
+  /* "echo/server/relay.pyx":124
  *             self.stay_on(&self.wide)
  *         watched.fd, watched.events = self.fd, POLLOUT
  *         while done < count:             # <<<<<<<<<<<<<<
@@ -19249,18 +19255,18 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 
     if (!__pyx_t_1) break;
 
-    /* "echo/server/relay.pyx":121
+    /* "echo/server/relay.pyx":125
  *         watched.fd, watched.events = self.fd, POLLOUT
  *         while done < count:
  *             sent = send(self.fd, &self.buffer[done], count - done, MSG_DONTWAIT | MSG_NOSIGNAL)             # <<<<<<<<<<<<<<
  *             if sent >= 0:
  *                 done += sent
 */
-    if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 121, __pyx_L1_error)}
+    if (unlikely(!__pyx_v_self->buffer.memview)) {PyErr_SetString(PyExc_AttributeError,"Memoryview is not initialized");__PYX_ERR(0, 125, __pyx_L1_error)}
     __pyx_t_4 = __pyx_v_done;
     __pyx_v_sent = send(__pyx_v_self->fd, (&(*((unsigned char *) ( /* dim=0 */ ((char *) (((unsigned char *) __pyx_v_self->buffer.data) + __pyx_t_4)) )))), (__pyx_v_count - __pyx_v_done), (MSG_DONTWAIT | MSG_NOSIGNAL));
 
-    /* "echo/server/relay.pyx":122
+    /* "echo/server/relay.pyx":126
  *         while done < count:
  *             sent = send(self.fd, &self.buffer[done], count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
  *             if sent >= 0:             # <<<<<<<<<<<<<<
@@ -19272,7 +19278,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
     if (__pyx_t_1) {
 
 
-      /* "echo/server/relay.pyx":123
+      /* "echo/server/relay.pyx":127
  *             sent = send(self.fd, &self.buffer[done], count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
  *             if sent >= 0:
  *                 done += sent             # <<<<<<<<<<<<<<
@@ -19281,7 +19287,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 */
       __pyx_v_done = (__pyx_v_done + __pyx_v_sent);
 
-      /* "echo/server/relay.pyx":124
+      /* "echo/server/relay.pyx":128
  *             if sent >= 0:
  *                 done += sent
  *                 self.sent_bytes += sent             # <<<<<<<<<<<<<<
@@ -19290,7 +19296,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 */
       __pyx_v_self->sent_bytes = (__pyx_v_self->sent_bytes + __pyx_v_sent);
 
-      /* "echo/server/relay.pyx":122
+      /* "echo/server/relay.pyx":126
  *         while done < count:
  *             sent = send(self.fd, &self.buffer[done], count - done, MSG_DONTWAIT | MSG_NOSIGNAL)
  *             if sent >= 0:             # <<<<<<<<<<<<<<
@@ -19300,7 +19306,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
       goto __pyx_L7;
     }
 
-    /* "echo/server/relay.pyx":125
+    /* "echo/server/relay.pyx":129
  *                 done += sent
  *                 self.sent_bytes += sent
  *             elif errno != EAGAIN and errno != EINTR:             # <<<<<<<<<<<<<<
@@ -19319,12 +19325,12 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
     if (__pyx_t_1) {
 
 
-      /* "echo/server/relay.pyx":126
+      /* "echo/server/relay.pyx":130
  *                 self.sent_bytes += sent
  *             elif errno != EAGAIN and errno != EINTR:
  *                 return failed             # <<<<<<<<<<<<<<
  *             else:
- *                 code = self.wait(&watched, 1, self.patience, write_timeout)
+ *                 waiting = self.unsent()
 */
       {
 
@@ -19332,7 +19338,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
       }
       goto __pyx_L0;
 
-      /* "echo/server/relay.pyx":125
+      /* "echo/server/relay.pyx":129
  *                 done += sent
  *                 self.sent_bytes += sent
  *             elif errno != EAGAIN and errno != EINTR:             # <<<<<<<<<<<<<<
@@ -19341,31 +19347,71 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 */
     }
 
-    /* "echo/server/relay.pyx":128
+    /* "echo/server/relay.pyx":132
  *                 return failed
  *             else:
- *                 code = self.wait(&watched, 1, self.patience, write_timeout)             # <<<<<<<<<<<<<<
- *                 if code:
- *                     return code
+ *                 waiting = self.unsent()             # <<<<<<<<<<<<<<
+ *                 code = self.wait(&watched, 1, self.patience, write_timeout)
+ *                 # A slow reader makes room in large steps; only one that takes nothing is stuck.
 */
     /*else*/ {
+      __pyx_v_waiting = ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->unsent(__pyx_v_self);
+
+      /* "echo/server/relay.pyx":133
+ *             else:
+ *                 waiting = self.unsent()
+ *                 code = self.wait(&watched, 1, self.patience, write_timeout)             # <<<<<<<<<<<<<<
+ *                 # A slow reader makes room in large steps; only one that takes nothing is stuck.
+ *                 if code and not (code == write_timeout and self.unsent() < waiting):
+*/
       __pyx_v_code = ((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->wait(__pyx_v_self, (&__pyx_v_watched), 1, __pyx_v_self->patience, __pyx_e_4echo_6server_5relay_write_timeout);
 
-      /* "echo/server/relay.pyx":129
- *             else:
+      /* "echo/server/relay.pyx":135
  *                 code = self.wait(&watched, 1, self.patience, write_timeout)
- *                 if code:             # <<<<<<<<<<<<<<
+ *                 # A slow reader makes room in large steps; only one that takes nothing is stuck.
+ *                 if code and not (code == write_timeout and self.unsent() < waiting):             # <<<<<<<<<<<<<<
  *                     return code
  *         return 0
 */
-      __pyx_t_1 = (__pyx_v_code != 0);
+      __pyx_t_5 = (__pyx_v_code != 0);
 
+      if (__pyx_t_5) {
+
+      } else {
+
+        __pyx_t_1 = __pyx_t_5;
+
+        goto __pyx_L9_bool_binop_done;
+      }
+      __pyx_t_6 = (__pyx_v_code == __pyx_e_4echo_6server_5relay_write_timeout);
+
+      if (__pyx_t_6) {
+
+      } else {
+
+        __pyx_t_5 = __pyx_t_6;
+
+        goto __pyx_L11_bool_binop_done;
+      }
+      __pyx_t_6 = (((struct __pyx_vtabstruct_4echo_6server_5relay_Relay *)__pyx_v_self->__pyx_vtab)->unsent(__pyx_v_self) < __pyx_v_waiting);
+
+
+      __pyx_t_5 = __pyx_t_6;
+
+      __pyx_L11_bool_binop_done:;
+      __pyx_t_6 = (!__pyx_t_5);
+
+
+
+      __pyx_t_1 = __pyx_t_6;
+
+      __pyx_L9_bool_binop_done:;
       if (__pyx_t_1) {
 
 
-        /* "echo/server/relay.pyx":130
- *                 code = self.wait(&watched, 1, self.patience, write_timeout)
- *                 if code:
+        /* "echo/server/relay.pyx":136
+ *                 # A slow reader makes room in large steps; only one that takes nothing is stuck.
+ *                 if code and not (code == write_timeout and self.unsent() < waiting):
  *                     return code             # <<<<<<<<<<<<<<
  *         return 0
  * 
@@ -19376,10 +19422,10 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
         }
         goto __pyx_L0;
 
-        /* "echo/server/relay.pyx":129
- *             else:
+        /* "echo/server/relay.pyx":135
  *                 code = self.wait(&watched, 1, self.patience, write_timeout)
- *                 if code:             # <<<<<<<<<<<<<<
+ *                 # A slow reader makes room in large steps; only one that takes nothing is stuck.
+ *                 if code and not (code == write_timeout and self.unsent() < waiting):             # <<<<<<<<<<<<<<
  *                     return code
  *         return 0
 */
@@ -19388,12 +19434,12 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
     __pyx_L7:;
   }
 
-  /* "echo/server/relay.pyx":131
- *                 if code:
+  /* "echo/server/relay.pyx":137
+ *                 if code and not (code == write_timeout and self.unsent() < waiting):
  *                     return code
  *         return 0             # <<<<<<<<<<<<<<
  * 
- *     cdef int wait(self, pollfd *watched, int count, double seconds, int late) noexcept nogil:
+ *     cdef int unsent(self) noexcept nogil:
 */
   {
 
@@ -19401,7 +19447,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
   }
   goto __pyx_L0;
 
-  /* "echo/server/relay.pyx":109
+  /* "echo/server/relay.pyx":113
  *         return left if self.max_bytes and left < self.buffer.shape[0] else self.buffer.shape[0]
  * 
  *     cdef int send_back(self, ssize_t count) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -19420,11 +19466,69 @@ static int __pyx_f_4echo_6server_5relay_5Relay_send_back(struct __pyx_obj_4echo_
 
 
 
+
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":133
+/* "echo/server/relay.pyx":139
  *         return 0
+ * 
+ *     cdef int unsent(self) noexcept nogil:             # <<<<<<<<<<<<<<
+ *         cdef int count = 0
+ *         ioctl(self.fd, TIOCOUTQ, &count)
+*/
+
+static int __pyx_f_4echo_6server_5relay_5Relay_unsent(struct __pyx_obj_4echo_6server_5relay_Relay *__pyx_v_self) {
+  int __pyx_v_count;
+  int __pyx_r;
+
+  /* "echo/server/relay.pyx":140
+ * 
+ *     cdef int unsent(self) noexcept nogil:
+ *         cdef int count = 0             # <<<<<<<<<<<<<<
+ *         ioctl(self.fd, TIOCOUTQ, &count)
+ *         return count
+*/
+  __pyx_v_count = 0;
+
+  /* "echo/server/relay.pyx":141
+ *     cdef int unsent(self) noexcept nogil:
+ *         cdef int count = 0
+ *         ioctl(self.fd, TIOCOUTQ, &count)             # <<<<<<<<<<<<<<
+ *         return count
+ * 
+*/
+  (void)(ioctl(__pyx_v_self->fd, TIOCOUTQ, (&__pyx_v_count)));
+
+  /* "echo/server/relay.pyx":142
+ *         cdef int count = 0
+ *         ioctl(self.fd, TIOCOUTQ, &count)
+ *         return count             # <<<<<<<<<<<<<<
+ * 
+ *     cdef int wait(self, pollfd *watched, int count, double seconds, int late) noexcept nogil:
+*/
+  {
+
+    __pyx_r = __pyx_v_count;
+  }
+  goto __pyx_L0;
+
+  /* "echo/server/relay.pyx":139
+ *         return 0
+ * 
+ *     cdef int unsent(self) noexcept nogil:             # <<<<<<<<<<<<<<
+ *         cdef int count = 0
+ *         ioctl(self.fd, TIOCOUTQ, &count)
+*/
+
+  /* function exit code */
+  __pyx_L0:;
+
+  return __pyx_r;
+}
+
+/* "echo/server/relay.pyx":144
+ *         return count
  * 
  *     cdef int wait(self, pollfd *watched, int count, double seconds, int late) noexcept nogil:             # <<<<<<<<<<<<<<
  *         cdef timespec now
@@ -19444,7 +19548,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 
 
 
-  /* "echo/server/relay.pyx":136
+  /* "echo/server/relay.pyx":147
  *         cdef timespec now
  *         cdef double left
  *         cdef int ready = -1             # <<<<<<<<<<<<<<
@@ -19453,7 +19557,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 */
   __pyx_v_ready = -1;
 
-  /* "echo/server/relay.pyx":137
+  /* "echo/server/relay.pyx":148
  *         cdef double left
  *         cdef int ready = -1
  *         while ready < 0:             # <<<<<<<<<<<<<<
@@ -19466,7 +19570,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 
     if (!__pyx_t_1) break;
 
-    /* "echo/server/relay.pyx":138
+    /* "echo/server/relay.pyx":149
  *         cdef int ready = -1
  *         while ready < 0:
  *             if self.deadline:             # <<<<<<<<<<<<<<
@@ -19478,7 +19582,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
     if (__pyx_t_1) {
 
 
-      /* "echo/server/relay.pyx":139
+      /* "echo/server/relay.pyx":150
  *         while ready < 0:
  *             if self.deadline:
  *                 clock_gettime(CLOCK_MONOTONIC, &now)             # <<<<<<<<<<<<<<
@@ -19487,7 +19591,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 */
       (void)(clock_gettime(CLOCK_MONOTONIC, (&__pyx_v_now)));
 
-      /* "echo/server/relay.pyx":140
+      /* "echo/server/relay.pyx":151
  *             if self.deadline:
  *                 clock_gettime(CLOCK_MONOTONIC, &now)
  *                 left = self.deadline - now.tv_sec - now.tv_nsec * 1e-9             # <<<<<<<<<<<<<<
@@ -19496,7 +19600,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 */
       __pyx_v_left = ((__pyx_v_self->deadline - __pyx_v_now.tv_sec) - (__pyx_v_now.tv_nsec * 1e-9));
 
-      /* "echo/server/relay.pyx":141
+      /* "echo/server/relay.pyx":152
  *                 clock_gettime(CLOCK_MONOTONIC, &now)
  *                 left = self.deadline - now.tv_sec - now.tv_nsec * 1e-9
  *                 if left <= 0:             # <<<<<<<<<<<<<<
@@ -19508,7 +19612,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
       if (__pyx_t_1) {
 
 
-        /* "echo/server/relay.pyx":142
+        /* "echo/server/relay.pyx":153
  *                 left = self.deadline - now.tv_sec - now.tv_nsec * 1e-9
  *                 if left <= 0:
  *                     return session_timeout             # <<<<<<<<<<<<<<
@@ -19521,7 +19625,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
         }
         goto __pyx_L0;
 
-        /* "echo/server/relay.pyx":141
+        /* "echo/server/relay.pyx":152
  *                 clock_gettime(CLOCK_MONOTONIC, &now)
  *                 left = self.deadline - now.tv_sec - now.tv_nsec * 1e-9
  *                 if left <= 0:             # <<<<<<<<<<<<<<
@@ -19530,7 +19634,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 */
       }
 
-      /* "echo/server/relay.pyx":143
+      /* "echo/server/relay.pyx":154
  *                 if left <= 0:
  *                     return session_timeout
  *                 if not seconds or left < seconds:             # <<<<<<<<<<<<<<
@@ -19556,7 +19660,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
       if (__pyx_t_1) {
 
 
-        /* "echo/server/relay.pyx":144
+        /* "echo/server/relay.pyx":155
  *                     return session_timeout
  *                 if not seconds or left < seconds:
  *                     seconds, late = left, session_timeout             # <<<<<<<<<<<<<<
@@ -19570,7 +19674,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
         __pyx_v_seconds = __pyx_t_3;
         __pyx_v_late = __pyx_t_4;
 
-        /* "echo/server/relay.pyx":143
+        /* "echo/server/relay.pyx":154
  *                 if left <= 0:
  *                     return session_timeout
  *                 if not seconds or left < seconds:             # <<<<<<<<<<<<<<
@@ -19579,7 +19683,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 */
       }
 
-      /* "echo/server/relay.pyx":138
+      /* "echo/server/relay.pyx":149
  *         cdef int ready = -1
  *         while ready < 0:
  *             if self.deadline:             # <<<<<<<<<<<<<<
@@ -19588,7 +19692,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
 */
     }
 
-    /* "echo/server/relay.pyx":146
+    /* "echo/server/relay.pyx":157
  *                     seconds, late = left, session_timeout
  *             # Rounded up, as in Python's loop; a signal that interrupts it begins it again.
  *             ready = poll(watched, count, <int>(seconds * 1000 + 0.999) if seconds else -1)             # <<<<<<<<<<<<<<
@@ -19608,7 +19712,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
     __pyx_v_ready = poll(__pyx_v_watched, __pyx_v_count, __pyx_t_5);
 
 
-    /* "echo/server/relay.pyx":147
+    /* "echo/server/relay.pyx":158
  *             # Rounded up, as in Python's loop; a signal that interrupts it begins it again.
  *             ready = poll(watched, count, <int>(seconds * 1000 + 0.999) if seconds else -1)
  *             if ready < 0 and errno != EINTR:             # <<<<<<<<<<<<<<
@@ -19634,7 +19738,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
     if (__pyx_t_1) {
 
 
-      /* "echo/server/relay.pyx":148
+      /* "echo/server/relay.pyx":159
  *             ready = poll(watched, count, <int>(seconds * 1000 + 0.999) if seconds else -1)
  *             if ready < 0 and errno != EINTR:
  *                 return failed             # <<<<<<<<<<<<<<
@@ -19647,7 +19751,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
       }
       goto __pyx_L0;
 
-      /* "echo/server/relay.pyx":147
+      /* "echo/server/relay.pyx":158
  *             # Rounded up, as in Python's loop; a signal that interrupts it begins it again.
  *             ready = poll(watched, count, <int>(seconds * 1000 + 0.999) if seconds else -1)
  *             if ready < 0 and errno != EINTR:             # <<<<<<<<<<<<<<
@@ -19657,7 +19761,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
     }
   }
 
-  /* "echo/server/relay.pyx":149
+  /* "echo/server/relay.pyx":160
  *             if ready < 0 and errno != EINTR:
  *                 return failed
  *         return 0 if ready else late             # <<<<<<<<<<<<<<
@@ -19679,8 +19783,8 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
   }
   goto __pyx_L0;
 
-  /* "echo/server/relay.pyx":133
- *         return 0
+  /* "echo/server/relay.pyx":144
+ *         return count
  * 
  *     cdef int wait(self, pollfd *watched, int count, double seconds, int late) noexcept nogil:             # <<<<<<<<<<<<<<
  *         cdef timespec now
@@ -19697,7 +19801,7 @@ static int __pyx_f_4echo_6server_5relay_5Relay_wait(struct __pyx_obj_4echo_6serv
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":48
+/* "echo/server/relay.pyx":52
  *     """
  * 
  *     cdef public long long received_bytes, sent_bytes             # <<<<<<<<<<<<<<
@@ -19736,7 +19840,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_14received_bytes___get__(s
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->received_bytes); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 48, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->received_bytes); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 52, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -19809,7 +19913,7 @@ static int __pyx_pf_4echo_6server_5relay_5Relay_14received_bytes_2__set__(struct
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 48, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 52, __pyx_L4_error)
         __pyx_v_self->received_bytes = __pyx_t_2;
       }
       /*finally:*/ {
@@ -19870,7 +19974,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_10sent_bytes___get__(struc
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->sent_bytes); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 48, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_From_PY_LONG_LONG(__pyx_v_self->sent_bytes); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 52, __pyx_L4_error)
         __Pyx_GOTREF(__pyx_t_2);
         {
           PyObject *__pyx_temp;
@@ -19943,7 +20047,7 @@ static int __pyx_pf_4echo_6server_5relay_5Relay_10sent_bytes_2__set__(struct __p
       __Pyx_INCREF(__pyx_t_1);
       __Pyx_PyCriticalSection_Begin(&__pyx_cs, (PyObject*)__pyx_t_1);
       /*try:*/ {
-        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 48, __pyx_L4_error)
+        __pyx_t_2 = __Pyx_PyLong_As_PY_LONG_LONG(__pyx_v_value); if (unlikely((__pyx_t_2 == (PY_LONG_LONG)-1) && PyErr_Occurred())) __PYX_ERR(0, 52, __pyx_L4_error)
         __pyx_v_self->sent_bytes = __pyx_t_2;
       }
       /*finally:*/ {
@@ -20177,7 +20281,7 @@ static PyObject *__pyx_pf_4echo_6server_5relay_5Relay_6__setstate_cython__(CYTHO
   return __pyx_r;
 }
 
-/* "echo/server/relay.pyx":152
+/* "echo/server/relay.pyx":163
  * 
  * 
  * cdef void fill(cpu_set_t *cpus, numbers):             # <<<<<<<<<<<<<<
@@ -20198,7 +20302,7 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("fill", 0);
 
-  /* "echo/server/relay.pyx":153
+  /* "echo/server/relay.pyx":164
  * 
  * cdef void fill(cpu_set_t *cpus, numbers):
  *     CPU_ZERO(cpus)             # <<<<<<<<<<<<<<
@@ -20207,7 +20311,7 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
 */
   CPU_ZERO(__pyx_v_cpus);
 
-  /* "echo/server/relay.pyx":154
+  /* "echo/server/relay.pyx":165
  * cdef void fill(cpu_set_t *cpus, numbers):
  *     CPU_ZERO(cpus)
  *     for number in numbers:             # <<<<<<<<<<<<<<
@@ -20218,9 +20322,9 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
     __pyx_t_2 = 0;
     __pyx_t_3 = NULL;
   } else {
-    __pyx_t_2 = -1; __pyx_t_1 = PyObject_GetIter(__pyx_v_numbers); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 154, __pyx_L1_error)
+    __pyx_t_2 = -1; __pyx_t_1 = PyObject_GetIter(__pyx_v_numbers); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 165, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
-    __pyx_t_3 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_1); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 154, __pyx_L1_error)
+    __pyx_t_3 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_1); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 165, __pyx_L1_error)
   }
   for (;;) {
     if (likely(!__pyx_t_3)) {
@@ -20228,7 +20332,7 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
         {
           Py_ssize_t __pyx_temp = __Pyx_PyList_GET_SIZE(__pyx_t_1);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 154, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 165, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -20238,7 +20342,7 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
         {
           Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_1);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 154, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 165, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -20249,13 +20353,13 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
         #endif
         ++__pyx_t_2;
       }
-      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 154, __pyx_L1_error)
+      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 165, __pyx_L1_error)
     } else {
       __pyx_t_4 = __pyx_t_3(__pyx_t_1);
       if (unlikely(!__pyx_t_4)) {
         PyObject* exc_type = PyErr_Occurred();
         if (exc_type) {
-          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 154, __pyx_L1_error)
+          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 165, __pyx_L1_error)
           PyErr_Clear();
         }
         break;
@@ -20265,16 +20369,16 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
     __Pyx_XDECREF_SET(__pyx_v_number, __pyx_t_4);
     __pyx_t_4 = 0;
 
-    /* "echo/server/relay.pyx":155
+    /* "echo/server/relay.pyx":166
  *     CPU_ZERO(cpus)
  *     for number in numbers:
  *         CPU_SET(number, cpus)             # <<<<<<<<<<<<<<
 */
-    __pyx_t_5 = __Pyx_PyLong_As_int(__pyx_v_number); if (unlikely((__pyx_t_5 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 155, __pyx_L1_error)
+    __pyx_t_5 = __Pyx_PyLong_As_int(__pyx_v_number); if (unlikely((__pyx_t_5 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 166, __pyx_L1_error)
     CPU_SET(__pyx_t_5, __pyx_v_cpus);
 
 
-    /* "echo/server/relay.pyx":154
+    /* "echo/server/relay.pyx":165
  * cdef void fill(cpu_set_t *cpus, numbers):
  *     CPU_ZERO(cpus)
  *     for number in numbers:             # <<<<<<<<<<<<<<
@@ -20283,7 +20387,7 @@ static void __pyx_f_4echo_6server_5relay_fill(cpu_set_t *__pyx_v_cpus, PyObject 
   }
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-  /* "echo/server/relay.pyx":152
+  /* "echo/server/relay.pyx":163
  * 
  * 
  * cdef void fill(cpu_set_t *cpus, numbers):             # <<<<<<<<<<<<<<
@@ -21702,16 +21806,17 @@ static int __Pyx_modinit_Exttype___pyx_obj_4echo_6server_5relay_Relay(__pyx_msta
   __pyx_vtable_4echo_6server_5relay_Relay.stay_on = (void (*)(struct __pyx_obj_4echo_6server_5relay_Relay *, cpu_set_t *))__pyx_f_4echo_6server_5relay_5Relay_stay_on;
   __pyx_vtable_4echo_6server_5relay_Relay.room = (size_t (*)(struct __pyx_obj_4echo_6server_5relay_Relay *))__pyx_f_4echo_6server_5relay_5Relay_room;
   __pyx_vtable_4echo_6server_5relay_Relay.send_back = (int (*)(struct __pyx_obj_4echo_6server_5relay_Relay *, Py_ssize_t))__pyx_f_4echo_6server_5relay_5Relay_send_back;
+  __pyx_vtable_4echo_6server_5relay_Relay.unsent = (int (*)(struct __pyx_obj_4echo_6server_5relay_Relay *))__pyx_f_4echo_6server_5relay_5Relay_unsent;
   __pyx_vtable_4echo_6server_5relay_Relay.wait = (int (*)(struct __pyx_obj_4echo_6server_5relay_Relay *, struct pollfd *, int, double, int))__pyx_f_4echo_6server_5relay_5Relay_wait;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_4echo_6server_5relay_Relay_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay)) __PYX_ERR(0, 41, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_4echo_6server_5relay_Relay_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay)) __PYX_ERR(0, 45, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay = &__pyx_type_4echo_6server_5relay_Relay;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 41, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 45, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay);
@@ -21721,9 +21826,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_4echo_6server_5relay_Relay(__pyx_msta
     __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay, __pyx_vtabptr_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 41, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Relay, (PyObject *) __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 41, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 41, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay, __pyx_vtabptr_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 45, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Relay, (PyObject *) __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 45, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_4echo_6server_5relay_Relay) < (0)) __PYX_ERR(0, 45, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -22733,7 +22838,7 @@ __Pyx_RefNannySetupContext("PyInit_relay", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Enum, __pyx_t_4) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "echo/server/relay.pyx":33
+  /* "echo/server/relay.pyx":37
  * cdef enum:
  *     eof, show, drain, byte_limit, idle_timeout, session_timeout, write_timeout, failed
  * EOF, SHOW, DRAIN, BYTE_LIMIT, IDLE_TIMEOUT, SESSION_TIMEOUT, WRITE_TIMEOUT = range(eof, failed)             # <<<<<<<<<<<<<<
@@ -22741,9 +22846,9 @@ __Pyx_RefNannySetupContext("PyInit_relay", 0);
  * cdef enum:
 */
   __pyx_t_5 = NULL;
-  __pyx_t_9 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_4echo_6server_5relay_eof); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 33, __pyx_L1_error)
+  __pyx_t_9 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_4echo_6server_5relay_eof); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_9);
-  __pyx_t_10 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_4echo_6server_5relay_failed); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 33, __pyx_L1_error)
+  __pyx_t_10 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_4echo_6server_5relay_failed); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_10);
   __pyx_t_6 = 1;
   {
@@ -22752,13 +22857,13 @@ __Pyx_RefNannySetupContext("PyInit_relay", 0);
     __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
     __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
     __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 33, __pyx_L1_error)
+    if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 37, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
   {
     Py_ssize_t index = -1;
     PyObject** temps[7] = {&__pyx_t_10,&__pyx_t_9,&__pyx_t_5,&__pyx_t_11,&__pyx_t_12,&__pyx_t_13,&__pyx_t_14};
-    __pyx_t_15 = PyObject_GetIter(__pyx_t_4); if (unlikely(!__pyx_t_15)) __PYX_ERR(0, 33, __pyx_L1_error)
+    __pyx_t_15 = PyObject_GetIter(__pyx_t_4); if (unlikely(!__pyx_t_15)) __PYX_ERR(0, 37, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_15);
     __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
     __pyx_t_16 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_15);
@@ -22767,7 +22872,7 @@ __Pyx_RefNannySetupContext("PyInit_relay", 0);
       __Pyx_GOTREF(item);
       *(temps[index]) = item;
     }
-    if (__Pyx_IternextUnpackEndCheck(__pyx_t_16(__pyx_t_15), 7) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+    if (__Pyx_IternextUnpackEndCheck(__pyx_t_16(__pyx_t_15), 7) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
     __pyx_t_16 = NULL;
     __Pyx_DECREF(__pyx_t_15); __pyx_t_15 = 0;
     goto __pyx_L36_unpacking_done;
@@ -22775,37 +22880,37 @@ __Pyx_RefNannySetupContext("PyInit_relay", 0);
     __Pyx_DECREF(__pyx_t_15); __pyx_t_15 = 0;
     __pyx_t_16 = NULL;
     if (__Pyx_IterFinish() == 0) __Pyx_RaiseNeedMoreValuesError(index);
-    __PYX_ERR(0, 33, __pyx_L1_error)
+    __PYX_ERR(0, 37, __pyx_L1_error)
     __pyx_L36_unpacking_done:;
   }
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_EOF, __pyx_t_10) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_EOF, __pyx_t_10) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_10); __pyx_t_10 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SHOW, __pyx_t_9) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SHOW, __pyx_t_9) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_DRAIN, __pyx_t_5) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_DRAIN, __pyx_t_5) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_BYTE_LIMIT, __pyx_t_11) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_BYTE_LIMIT, __pyx_t_11) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_11); __pyx_t_11 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_IDLE_TIMEOUT, __pyx_t_12) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_IDLE_TIMEOUT, __pyx_t_12) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SESSION_TIMEOUT, __pyx_t_13) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SESSION_TIMEOUT, __pyx_t_13) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WRITE_TIMEOUT, __pyx_t_14) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WRITE_TIMEOUT, __pyx_t_14) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_14); __pyx_t_14 = 0;
 
-  /* "echo/server/relay.pyx":66
+  /* "echo/server/relay.pyx":70
  *         fill(&self.wide, wide)
  * 
  *     def run(self):             # <<<<<<<<<<<<<<
  *         """Echo until an end, or until `switch[0]` says that reads are to be shown; say which.
  * 
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_4echo_6server_5relay_5Relay_3run, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Relay_run, NULL, __pyx_mstate_global->__pyx_n_u_echo_server_relay, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 66, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_4echo_6server_5relay_5Relay_3run, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Relay_run, NULL, __pyx_mstate_global->__pyx_n_u_echo_server_relay, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 70, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_4echo_6server_5relay_Relay, __pyx_mstate_global->__pyx_n_u_run, __pyx_t_4) < (0)) __PYX_ERR(0, 66, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_4echo_6server_5relay_Relay, __pyx_mstate_global->__pyx_n_u_run, __pyx_t_4) < (0)) __PYX_ERR(0, 70, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "(tree fragment)":1
@@ -23164,7 +23269,7 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 66};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 70};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_code};
     __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_echo_server_relay_pyx, __pyx_mstate->__pyx_n_u_run, __pyx_mstate->__pyx_kp_b_iso88591_A_4uA_a_5_1_hhat7_q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }

@@ -21,6 +21,10 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void *data, size_t size, int flags)
     int MSG_DONTWAIT, MSG_NOSIGNAL
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)
+    unsigned long TIOCOUTQ
+
 cdef extern from "<sched.h>" nogil:
     ctypedef struct cpu_set_t:
         pass
@@ -109,7 +113,7 @@ cdef class Relay:
     cdef int send_back(self, ssize_t count) noexcept nogil:
         cdef pollfd watched
         cdef ssize_t sent, done = 0
-        cdef int code
+        cdef int code, waiting
         if count < 0:  # it was the bell, or the input went away
             return 0
         self.received_bytes += count
@@ -125,10 +129,17 @@ cdef class Relay:
             elif errno != EAGAIN and errno != EINTR:
                 return failed
             else:
+                waiting = self.unsent()
                 code = self.wait(&watched, 1, self.patience, write_timeout)
-                if code:
+                # A slow reader makes room in large steps; only one that takes nothing is stuck.
+                if code and not (code == write_timeout and self.unsent() < waiting):
                     return code
         return 0
+
+    cdef int unsent(self) noexcept nogil:
+        cdef int count = 0
+        ioctl(self.fd, TIOCOUTQ, &count)
+        return count
 
     cdef int wait(self, pollfd *watched, int count, double seconds, int late) noexcept nogil:
         cdef timespec now
