@@ -79,7 +79,7 @@ class Daemon:
             port=port,
             pid=os.getpid(),
             version=VERSION,
-            loop=self.server.RequestHandlerClass.loop,
+            loop=self.server.loop,
             limits=self.server.limits.as_dict(),
         )
 

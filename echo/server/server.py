@@ -38,7 +38,7 @@ from echo.server.sockets import (
     peer_of,
 )
 from echo.server.threads import SessionThreads
-from echo.server.tuning import Pin
+from echo.server.tuning import ANYWHERE, Pin
 from echo.server.waiting import Bell
 
 # Ends at which the peer may still be sending. After its own end of stream it sends no more,
@@ -84,7 +84,7 @@ class EchoServer(ListeningServer):
         limits: Limits | None = None,
         log: Any = None,
         log_payload: bool = False,
-        pin: Pin = Pin(),
+        pin: Pin = ANYWHERE,
         reuse_port: bool = False,
     ) -> None:
         self.limits = limits or Limits()
@@ -116,6 +116,11 @@ class EchoServer(ListeningServer):
     def uptime_s(self) -> float:
         """Seconds since the server was made."""
         return round(time.monotonic() - self.started, 6)
+
+    @property
+    def loop(self) -> str:
+        """Which echo loop the handler has: `python` or `compiled`."""
+        return str(getattr(self.RequestHandlerClass, "loop", "python"))
 
     @property
     def log_payload(self) -> bool:

@@ -16,6 +16,7 @@ from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
     from echo.limits import Limits
+    from echo.server.relay import Relay
 
 
 class SessionEnd(Exception):
@@ -45,7 +46,7 @@ class Session:
     request: socket.socket
     peer_ip: str
     peer_port: int
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts | Relay = field(default_factory=Counts)
     active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
     started: float = field(default_factory=time.monotonic)

@@ -20,10 +20,13 @@ SWITCH_INTERVAL = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The processor that the process is kept on, and those that it might use."""
+    """The processor that the process is kept on, and those that it might use; none is no pin."""
 
     narrow: frozenset[int] = frozenset()
     wide: frozenset[int] = frozenset()
+
+
+ANYWHERE = Pin()
 
 
 def tune(cpu: str) -> Pin:
@@ -44,7 +47,7 @@ def tune(cpu: str) -> Pin:
 def pin(cpu: str) -> Pin:
     """Keep the process on one processor, as `tune` says."""
     if cpu == "none" or (cpu == "auto" and not _pays()):
-        return Pin()
+        return ANYWHERE
     if not hasattr(os, "sched_setaffinity"):
         raise ValueError("this system can't pin a process: leave --cpu out")
     allowed = os.sched_getaffinity(0)
