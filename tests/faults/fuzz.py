@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cyclopts
 
 from echo import cli
-from echo.limits import LOG_LINE_BYTES, BadLimit
+from echo.limits import BadLimit
 from echo.logs.journal import LINE_BYTES, lines_of
 from echo.logs.lines import bounded_line
 from echo.logs.pretty import pretty
