@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 # Of what the inputs are made, so that chance gets beyond their first byte.
 PIECES = st.sampled_from(
-    [b"{", b"}", b"[", b"]", b'"', b":", b",", b"=", b"\n", b"\\u", b"\\", b"event", b"serve"]
-    + [b"level", b"exc_info", b"timestamp", b"stack", b"\x1b[", b"\xff", b"\xed\xa0\x80", b"\0"]
-    + [b"port", b"limits", b"log-file", b"true", b"null", b"1e999", b"-1", b"NaN", b"#", b"'''"]
+    [
+        *(b"{", b"}", b"[", b"]", b'"', b":", b",", b"=", b"#", b"'''", b"\n", b"\\", b"\\u"),
+        *(b"event", b"level", b"exc_info", b"timestamp", b"stack", b"exception", b"logger"),
+        *(b"serve", b"port", b"limits", b"log-file", b"true", b"null", b"1e999", b"-1", b"NaN"),
+        *(b"\x1b[", b"\xff", b"\xed\xa0\x80", b"\0", b"\xe2\x80\xa8"),
+    ]
 )
 ANY = st.one_of(st.binary(max_size=500), st.lists(PIECES, max_size=40).map(b"".join))
 
@@ -50,8 +53,10 @@ def test_by_coverage(tmp_path: Path) -> None:
     """Each target holds for what atheris finds, which sees which branches an input takes."""
     fuzzers = {
         name: subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.fuzz_by_coverage", name, "-runs=3000", "-seed=1"]
-            + ["-max_total_time=10", "-max_len=400", "-verbosity=0"],
+            [
+                *(sys.executable, "-m", "tests.faults.fuzz_by_coverage", name),
+                *("-runs=3000", "-max_total_time=10", "-max_len=400", "-seed=1", "-verbosity=0"),
+            ],
             cwd=tmp_path,  # where it leaves the input that failed
             env={"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
