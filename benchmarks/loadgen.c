@@ -43,7 +43,7 @@
 #include <unistd.h>
 
 enum {
-    CHUNK = 64 * 1024, /* bytes in one send or receive at most */
+    CHUNK = 256 * 1024, /* bytes in one send or receive at most; with 64 KiB it is the bulk limit */
     BATCH = 256,       /* events taken from epoll at once */
     OPENING = 128,     /* sessions a worker opens at once: all of them fit a backlog of 1,024 */
     MAX_THREADS = 64,
