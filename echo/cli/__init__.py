@@ -1,0 +1,110 @@
+"""The roof: the command line. The one place that prints, and that picks an exit code."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
+from cyclopts import App, Parameter
+
+from echo.cli.failure import CONFIG, USAGE, Failure, reason
+from echo.limits import BadLimit
+from echo.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENVIRONMENT = cyclopts.config.Env("ECHOD_", command=False)
+
+app = App(
+    name="echod",
+    help="A TCP echo server that people leave running, its client and its tools.",
+    version=VERSION,
+    help_format="plaintext",
+    config=[ENVIRONMENT],
+    suppress_keyboard_interrupt=False,
+)
+app.meta.suppress_keyboard_interrupt = False
+# Named by path, so that a command imports only what it needs.
+_COMMANDS = {
+    "serve": (
+        "echo.cli.serve:serve",
+        "Run the daemon.\n\n"
+        "TERM and INT drain it, a second one cuts; HUP reopens the log; USR1 logs the state; "
+        "USR2 switches debug events on and off.",
+    ),
+    "connect": (
+        "echo.cli.connect:connect",
+        "Talk to an echo server: line by line on a terminal, stdin to stdout in a pipe.\n\n"
+        "Every byte that comes back is compared with what was sent; a difference, a missing "
+        "byte or an early end is exit code 1.",
+    ),
+    "logs": ("echo.cli.logs:logs_app", "Read the JSON logs."),
+}
+for _name, (_path, _help) in _COMMANDS.items():
+    app.command(_path, name=_name, help=_help)
+
+
+@app.meta.default
+def _with_settings(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Path | None = None,
+) -> int | None:
+    """Read settings from the environment and a file, then run the command.
+
+    Parameters
+    ----------
+    config
+        TOML file with a table for each command, as in `[serve]`; flags and environment win.
+    """
+    app.config = [ENVIRONMENT] if config is None else [ENVIRONMENT, _read(config)]
+    result: int | None = app(
+        tokens, exit_on_error=False, print_error=False, result_action="return_value"
+    )
+    return result
+
+
+def _read(path: Path) -> cyclopts.config.Dict:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Failure(f"can't read {path}: {reason(error)}", CONFIG) from error
+    except (ValueError, RecursionError) as error:  # bad UTF-8, bad TOML, brackets without end
+        raise Failure(f"{path} is not TOML: {error}", CONFIG) from error
+    for name in tables:
+        if name not in _COMMANDS:
+            known = ", ".join(f"[{command}]" for command in _COMMANDS)
+            raise Failure(f"{path}: no command has the table [{name}]: use {known}", CONFIG)
+    return cyclopts.config.Dict(tables, source=str(path))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line, `sys.argv` if none is given, and return its exit code.
+
+    Whatever goes wrong is one line on stderr.
+    """
+    try:
+        code = app.meta(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except cyclopts.CycloptsError as error:
+        return _say(str(error), USAGE)
+    except BadLimit as error:
+        return _say(f"--{error.field.replace('_', '-')} {error.problem}", USAGE)
+    except Failure as failure:
+        return _say(str(failure), failure.code)
+    except KeyboardInterrupt:
+        return 130  # as a shell reports a command that SIGINT ended
+    return code or 0
+
+
+def _say(text: str, code: int) -> int:
+    line = " ".join(text.split())
+    if sys.stderr is not None:  # it is where somebody closed it
+        with suppress(OSError):
+            print(f"echod: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,161 @@
+"""A client for echo servers: it reads while it writes, and verifies every byte."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING
+
+from echo.client.errors import EchoEnded, EchoTimeout
+from echo.client.ledger import Ledger
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+READ_BYTES = 64 * 1024
+# poll(2) where there is one: unlike epoll it takes no descriptor of its own.
+Selector: type[selectors.BaseSelector] = getattr(
+    selectors, "PollSelector", selectors.SelectSelector
+)
+
+
+class EchoClient:
+    """One connection to an echo server, from `connect` (or `with`) to `close`.
+
+    `timeout` is the number of seconds without any progress after which connecting, sending and
+    receiving give up. Every byte that comes back is compared with what was sent: what is wrong
+    with the echo is an `EchoError` that says at which offset of the connection; what is wrong
+    with the network (no such host, connection refused) is an `OSError`. For one thread.
+
+    >>> from echo.testing import running_server
+    >>> with running_server() as server, EchoClient(*server.address) as client:
+    ...     client.echo(b"hello")
+    b'hello'
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 9000, *, timeout: float = 10.0) -> None:
+        self.host = host
+        self.port = port
+        self.timeout = timeout
+        self.ledger = Ledger()
+        self.ended = False  # the server has sent its end of stream
+        self._half_closed = False
+        self._sock: socket.socket | None = None
+        self._early = bytearray()  # came back before it was asked for
+        self._selector = Selector()
+
+    def __repr__(self) -> str:
+        return f"<EchoClient {self.host}:{self.port} {self.ledger!r}>"
+
+    def __enter__(self) -> EchoClient:
+        if self._sock is None:
+            self.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def sock(self) -> socket.socket:
+        """The connected socket, which doesn't block; `OSError` where there is none."""
+        if self._sock is None:
+            raise ConnectionError("not connected")
+        return self._sock
+
+    def connect(self) -> float:
+        """Connect, and give the seconds that took."""
+        began = time.perf_counter()
+        self._sock = socket.create_connection((self.host, self.port), self.timeout)
+        took = time.perf_counter() - began
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock.setblocking(False)
+        self._selector.register(self._sock, selectors.EVENT_READ)
+        return took
+
+    def echo(self, data: bytes) -> bytes:
+        """Send `data` and give it back as it came back; any size, since it reads meanwhile."""
+        self.send(data)
+        return self.receive(len(data))
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`, taking in what comes back meanwhile."""
+        sock = self.sock
+        self.ledger.sent(data)
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[sock.send(left) :]
+            except BlockingIOError:
+                self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
+                self._take_in()
+            except ConnectionError as error:
+                raise self._broken() from error
+
+    def receive(self, count: int) -> bytes:
+        """Give exactly the next `count` bytes that come back."""
+        while len(self._early) < count:
+            if self.ended:
+                raise EchoEnded(self.ledger.offset, count - len(self._early))
+            self._wait(selectors.EVENT_READ)
+            self._take_in()
+        data = bytes(self._early[:count])
+        del self._early[:count]
+        return data
+
+    def half_close(self) -> None:
+        """Send the end of the stream; the rest of the echo can still be received. Twice is once."""
+        if self._half_closed:
+            return
+        self._half_closed = True
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self._broken() from error
+
+    def finish(self) -> bytes:
+        """Half-close, and give all that still comes back, up to the server's end of stream."""
+        self.half_close()
+        while not self.ended:
+            self._wait(selectors.EVENT_READ)
+            self._take_in()
+        if self.ledger.missing:
+            raise EchoEnded(self.ledger.offset, self.ledger.missing)
+        return self.receive(len(self._early))
+
+    def reset(self) -> None:
+        """Close with a reset (RST) instead of an end of stream."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; again is nothing."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        self._selector.close()
+
+    def _take_in(self) -> None:
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionError as error:
+            raise self._broken() from error
+        self.ended = not data
+        self.ledger.received(data)
+        self._early += data
+
+    def _wait(self, events: int) -> None:
+        self._selector.modify(self.sock, events)
+        if not self._selector.select(self.timeout):
+            raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
+
+    def _broken(self) -> EchoEnded:
+        return EchoEnded(self.ledger.offset, self.ledger.missing, "broke")

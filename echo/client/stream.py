@@ -1,0 +1,136 @@
+"""A stream of any length through an echo server: sent by one thread, taken back by another."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from echo.client.client import READ_BYTES, Selector
+from echo.client.errors import EchoEnded, EchoError, EchoTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echo.client.client import EchoClient
+
+# Bytes that may be under way: a server that swallows all and sends nothing back can't make the
+# client keep more than this for its comparison.
+WINDOW = 16 * 1024 * 1024
+
+
+class EchoStream:
+    """Sends what `read` gives until it gives nothing, then half-closes; writes what comes back.
+
+    `read` is called in a thread of its own and may wait for as long as it likes; `write` is
+    called in the caller's. With `verify` every byte is compared, and an `EchoError` says what
+    is wrong. `sent` and `returned` count bytes, for whoever looks on. Used once.
+
+    The client's `timeout` counts while there is something to wait for: bytes that are missing,
+    or, once all is sent, the server's end of the stream.
+    """
+
+    def __init__(self, client: EchoClient, *, verify: bool = True, window: int = WINDOW) -> None:
+        self.sent = 0
+        self.returned = 0
+        self._client = client
+        self._verify = verify
+        self._window = window
+        self._room = threading.Condition()
+        self._failure: OSError | None = None
+        self._all_sent = False
+        self._send_failed = False
+        self._over = False
+
+    def __repr__(self) -> str:
+        return f"<EchoStream {self.sent} sent, {self.returned} returned>"
+
+    def run(self, read: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
+        """Stream; an `OSError` of `read` or `write` is raised as it is."""
+        sender = threading.Thread(target=self._send_all, args=(read,), daemon=True)
+        sender.start()
+        try:
+            self._take_back(write)
+        finally:
+            with self._room:
+                self._over = True
+                self._room.notify()
+        sender.join(self._client.timeout)
+
+    # -- the caller's thread ------------------------------------------------------------
+
+    def _take_back(self, write: Callable[[bytes], object]) -> None:
+        with Selector() as selector:
+            selector.register(self._client.sock, selectors.EVENT_READ)
+            while data := self._receive(selector):
+                if self._verify:
+                    self._client.ledger.received(data)
+                write(data)
+                with self._room:
+                    self.returned += len(data)
+                    self._room.notify()
+        if self._failure is not None:
+            raise self._failure
+        if self._verify and not (self._all_sent and self.returned == self.sent):
+            how = "broke" if self._send_failed else "ended"
+            raise EchoEnded(self.returned, self._missing(), how)
+
+    def _receive(self, selector: selectors.BaseSelector) -> bytes:
+        while True:
+            if not selector.select(self._client.timeout):
+                self._check_patience()
+                continue
+            try:
+                with suppress(BlockingIOError):
+                    return self._client.sock.recv(READ_BYTES)
+            except ConnectionError as error:
+                raise self._broken() from error
+
+    def _check_patience(self) -> None:
+        if self._all_sent or self._missing():
+            raise EchoTimeout(self.returned, self._missing(), self._client.timeout)
+
+    def _missing(self) -> int:
+        return self._client.ledger.missing  # none is known of where nothing is compared
+
+    def _broken(self) -> OSError | EchoError:
+        return self._failure or EchoEnded(self.returned, self._missing(), "broke")
+
+    # -- the sender's thread ------------------------------------------------------------
+
+    def _send_all(self, read: Callable[[], bytes]) -> None:
+        try:
+            while data := self._read(read):
+                self._send(data)
+            self._all_sent = True
+            self._client.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the connection broke, or is closed by now: the caller's thread says so
+            self._send_failed = True
+
+    def _read(self, read: Callable[[], bytes]) -> bytes:
+        with self._room:
+            self._room.wait_for(lambda: self._over or self.sent - self.returned < self._window)
+        if self._over:
+            return b""
+        try:
+            return read()
+        except OSError as error:
+            self._failure = error
+            self._client.sock.shutdown(socket.SHUT_RDWR)
+            raise
+
+    def _send(self, data: bytes) -> None:
+        if self._verify:
+            self._client.ledger.sent(data)
+        left = memoryview(data)
+        with Selector() as selector:
+            selector.register(self._client.sock, selectors.EVENT_WRITE)
+            while left and not self._over:
+                selector.select(self._client.timeout)
+                with suppress(BlockingIOError):
+                    count = self._client.sock.send(left)
+                    left = left[count:]
+                    with self._room:
+                        self.sent += count

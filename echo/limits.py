@@ -1,0 +1,128 @@
+"""Every bound of the daemon, its default and the reason for it.
+
+The fields of `Limits` are what a user may set; the constants below it are the
+bounds that nobody has had a reason to move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class BadLimit(ValueError):
+    """A limit that can't be meant: `field` names it, the text says what it has to be."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a session may take, and what all of them may take together.
+
+    Times are seconds, sizes are bytes. Where a field says so, 0 is no limit.
+    A value that makes no sense raises `BadLimit`, a `ValueError`.
+
+    >>> Limits(max_sessions=100, idle_timeout=30).max_sessions
+    100
+    >>> Limits(buffer_size=0)
+    Traceback (most recent call last):
+        ...
+    echo.limits.BadLimit: buffer_size must be at least 1, not 0
+    """
+
+    # A session costs one thread, one descriptor and about 22 KiB: 220 MiB when full.
+    max_sessions: int = 10_000
+    """Sessions at once, in all."""
+
+    # One address alone can't take every place. Raise it behind a load balancer, where
+    # every session comes from the balancer's address.
+    max_sessions_per_peer: int = 1_000
+    """Sessions at once from one IP address."""
+
+    # Long enough for a person who types, short enough that forgotten sessions go.
+    idle_timeout: float = 300.0
+    """Seconds without a byte from the peer that end a session; 0 is no limit."""
+
+    # A day: what a test leaves behind is gone tomorrow.
+    session_timeout: float = 86_400.0
+    """Seconds that a session may last; 0 is no limit."""
+
+    # A peer that reads nothing at all for a minute is not slow, it is stuck.
+    write_timeout: float = 60.0
+    """Seconds without progress in sending that end a session."""
+
+    # Bytes that pass through hold nothing, so that there is no limit unless one is set.
+    max_bytes: int = 0
+    """Bytes that a session may send; 0 is no limit."""
+
+    # Measured on loopback: 16 to 32 KiB are best; 64 KiB, just above the segment of
+    # 65,483 bytes, gives half of their throughput and 512 bytes a fifteenth.
+    buffer_size: int = 32 * KIB
+    """Bytes read at once."""
+
+    # Half of the ten seconds after which container engines kill what they stop.
+    drain_timeout: float = 5.0
+    """Seconds that a stop waits for sessions before it cuts them."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant."""
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not value >= least:  # in these words NaN fails, too
+                raise BadLimit(name, f"must be at least {least}, not {value}")
+            if value > most:
+                raise BadLimit(name, f"must be at most {most}, not {value}")
+
+    def as_dict(self) -> dict[str, int | float]:
+        """Names and values, as `server.started` shows them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+# The longest time is what poll(2) takes: 2**31 milliseconds, 24 days.
+_LONGEST = 2_000_000
+_RANGES: dict[str, tuple[float, float]] = {
+    "max_sessions": (1, 1_000_000),
+    "max_sessions_per_peer": (1, 1_000_000),
+    "idle_timeout": (0, _LONGEST),
+    "session_timeout": (0, _LONGEST),
+    "write_timeout": (0.001, _LONGEST),
+    "max_bytes": (0, 2**62),
+    "buffer_size": (1, 16 * MIB),
+    "drain_timeout": (0, _LONGEST),
+}
+
+# The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a
+# burst of 500 connects wait for seconds.
+BACKLOG = 4096
+# A closing that still has input to come drops this much of it, for this long at the most:
+# closing at once would send a reset, which destroys echoed bytes that the peer hasn't read.
+LINGER_TIMEOUT = 1.0
+LINGER_BYTES = 16 * MIB
+# Idle session threads that are kept for ever, and how long those beyond them wait for work.
+SPARE_THREADS = 32
+SPARE_THREAD_TIMEOUT = 8.0
+# Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
+KEEPALIVE = (60, 10, 6)
+# Out of descriptors, the accept loop tries again after this long.
+EXHAUSTED_PAUSE = 0.1
+# Refusals for one reason within this time share one line.
+REFUSAL_PERIOD = 1.0
+# Descriptors that are not sessions: the listener, the log, the wake-up pairs, a reload's spare.
+SPARE_DESCRIPTORS = 24
+# Bytes of a read that `session.data` shows.
+PREVIEW_BYTES = 64
+# Lines that wait for the log's writer: about 60,000 of a usual length.
+LOG_QUEUE_BYTES = 16 * MIB
+# The longest line. In a longer one each text keeps its end, where a traceback says what it is:
+# this many characters, or fewer where escapes make them long.
+LOG_LINE_BYTES = 2 * KIB
+LOG_FIELD_CHARS = 1500
+# What the log may take on the disk: one file in use and these many older ones, of this size.
+LOG_FILE_BYTES = 64 * MIB
+LOG_FILES_KEPT = 5

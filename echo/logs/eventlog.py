@@ -1,0 +1,82 @@
+"""The daemon's structlog: each event becomes one line, for every writer there is."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from echo.deadline import Deadline
+from echo.logs.lines import bounded_line
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from pathlib import Path
+
+    from echo.logs.writer import LogWriter
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class EventLog:
+    """Takes structlog's events at the end of its chain and hands the lines to the writers.
+
+    The first of `writers` is the log proper, whose losses `dropped` counts; the others show
+    the same lines elsewhere. `level` may change at any time.
+    """
+
+    def __init__(self, *writers: LogWriter, level: str = "info", path: Path | None = None) -> None:
+        self.level = level
+        self.path = path
+        self._writers = writers
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<EventLog {self.level}, {self.dropped} lines dropped>"
+
+    @property
+    def dropped(self) -> int:
+        """Lines of the log proper that were lost."""
+        return self._writers[0].dropped
+
+    @property
+    def debug(self) -> bool:
+        """Whether it shows debug events, which is to say payload."""
+        return self.level == "debug"
+
+    def configure(self) -> Any:
+        """Make this the target of structlog in the whole process, and give a logger."""
+        structlog.configure(
+            processors=[self.process],
+            wrapper_class=structlog.make_filtering_bound_logger(0),  # `level` filters
+            logger_factory=structlog.ReturnLoggerFactory(),
+        )
+        return structlog.get_logger("echo").bind()
+
+    def process(self, logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> Any:
+        """Be the last processor of a structlog chain: nothing is left to do after it."""
+        del logger
+        if LEVELS.get(method, 0) >= LEVELS[self.level]:
+            event = event_dict.pop("event", "")
+            self._write(method, str(event), event_dict)
+        raise structlog.DropEvent
+
+    def _write(self, level: str, event: str, fields: MutableMapping[str, Any]) -> None:
+        with self._lock:  # so that the lines are in the order of their times
+            line = bounded_line(level, event, fields)
+            for writer in self._writers:
+                writer.put(line)
+
+    def reopen(self) -> None:
+        """Open the log file anew, where it is a file."""
+        if self.path is not None:
+            self._writers[0].reopen(self.path)
+
+    def close(self, timeout: float) -> bool:
+        """Write what is left for at most `timeout` seconds; True if nothing was lost."""
+        deadline = Deadline(timeout)
+        for writer in self._writers:  # all at once: one that is stuck takes no other's time
+            writer.finish()
+        written = [writer.close(deadline.left()) for writer in self._writers]
+        return all(written)

@@ -1,0 +1,59 @@
+"""One JSON line as a person reads it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.dev import ConsoleRenderer
+
+# A log is hostile input: what would move the cursor or colour the screen is shown, not done.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def pretty(line: bytes, *, colors: bool) -> str:
+    r"""Write a line of the log readably; one that is no event is shown as it is, made harmless.
+
+    >>> pretty(b'{"timestamp":"2026-01-31T10:00:00.000001Z","level":"info",'
+    ...        b'"event":"session.closed","reason":"eof"}', colors=False)
+    '2026-01-31T10:00:00.000001Z [info     ] session.closed     reason=eof'
+    >>> pretty(b"torn \x1b[2J", colors=False)
+    'torn \\x1b[2J'
+    """
+    try:
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        fields = None
+    if not isinstance(fields, dict) or "event" not in fields:
+        return harmless(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
+    calm = {harmless(name): _calm(value) for name, value in fields.items()}
+    return str(_renderer(colors)(None, "", calm)).rstrip()
+
+
+def harmless(text: str) -> str:
+    r"""Escape the control characters of a text, newlines with them.
+
+    >>> harmless("a\n\x1b[31mb")
+    'a\\n\\x1b[31mb'
+    """
+    return _CONTROLS.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return ascii(match.group())[1:-1]
+
+
+def _calm(value: Any) -> Any:
+    if isinstance(value, str):
+        return harmless(value)
+    return value if isinstance(value, int | float | None) else harmless(repr(value))
+
+
+@cache
+def _renderer(colors: bool) -> ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, pad_event_to=18)

@@ -1,0 +1,158 @@
+"""One process's life: start to serve, look after the accept loop, answer signals, stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from echo import events
+from echo.deadline import Deadline
+from echo.events import Stop
+from echo.server.listener import describe
+from echo.server.signals import STOPPING
+from echo.version import VERSION
+
+if TYPE_CHECKING:
+    from echo.server.server import EchoServer
+    from echo.server.signals import Signals
+
+# Seconds between two looks at the accept loop, and the looks without a sign of life after
+# which it is given up. A turn takes half a second when nothing happens.
+LOOK_INTERVAL = 1.0
+PATIENCE = 10
+
+
+class Log(Protocol):
+    """What a daemon asks of its log beside writing events."""
+
+    level: str
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost."""
+
+    def reopen(self) -> None:
+        """Open the log file anew."""
+
+
+class Daemon:
+    """Serves with `server` until a signal or a failure; `run` is called once, in the main thread.
+
+    TERM and INT drain, a second one cuts; HUP reopens the log; USR1 logs the state; USR2
+    switches debug events on and off. The accept loop has a thread of its own, and the main
+    thread is its watchdog: a daemon that can't accept any more ends instead of staying deaf.
+    """
+
+    def __init__(self, server: EchoServer, log: Log, signals: Signals) -> None:
+        self.server = server
+        self.log = log
+        self.signals = signals
+        self._usual_level = log.level
+        self._failure: BaseException | None = None
+        self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
+        self._turns_seen = -1
+        self._silent = 0
+        self._next_look = Deadline(0)
+
+    def run(self) -> Stop:
+        """Serve; say why it ended. All sessions are closed and logged by then."""
+        self._started()
+        self._start_accepting()
+        reason = self._serve()
+        self.server.start_draining()
+        self.server.cut()
+        self.server.refusals.flush()
+        self.server.emit(
+            events.SERVER_STOPPED,
+            reason=reason.value,
+            **self.server.totals(),
+            uptime_s=self.server.uptime_s,
+        )
+        return reason
+
+    def _started(self) -> None:
+        host, port = self.server.server_address[:2]
+        self.server.emit(
+            events.SERVER_STARTED,
+            host=host,
+            port=port,
+            pid=os.getpid(),
+            version=VERSION,
+            limits=self.server.limits.as_dict(),
+        )
+
+    def _start_accepting(self) -> None:
+        try:
+            self._acceptor.start()
+        except RuntimeError as error:  # the system has no thread left
+            self._failure = error
+
+    def _accept(self) -> None:
+        try:
+            self.server.serve_forever()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the daemon is deaf
+            self._failure = error
+
+    def _serve(self) -> Stop:
+        while self._accepting():
+            for name in self.signals.wait(LOOK_INTERVAL):
+                if name in STOPPING:
+                    self._drain(name)
+                    return Stop.SIGNAL
+                self._answer(name)
+        return Stop.ERROR
+
+    def _accepting(self) -> bool:
+        """Look whether the accept loop lives, and report it if it doesn't."""
+        if self._failure is not None:
+            self._give_up(describe(self._failure))
+            return False
+        if not self._next_look.expired:  # a signal came in between
+            return True
+        # Counted in looks, not in seconds: a stopped process (SIGSTOP) has not looked.
+        self._next_look = Deadline(LOOK_INTERVAL)
+        self._silent = self._silent + 1 if self.server.turns == self._turns_seen else 0
+        self._turns_seen = self.server.turns
+        if self._silent >= PATIENCE:
+            self._give_up(f"no sign of life for {PATIENCE} s")
+            return False
+        return True
+
+    def _give_up(self, error: str) -> None:
+        self.server.emit(events.SERVER_ERROR, error=error, where="accept loop")
+
+    def _answer(self, name: str) -> None:
+        if name == "SIGHUP":
+            self.log.reopen()
+        elif name == "SIGUSR1":
+            self._show_state()
+        elif name == "SIGUSR2":
+            self._toggle_debug()
+
+    def _show_state(self) -> None:
+        self.server.emit(
+            events.SERVER_STATE,
+            active_sessions=self.server.sessions.active,
+            **self.server.totals(),
+            threads=threading.active_count(),
+            log_dropped=self.log.dropped,
+            uptime_s=self.server.uptime_s,
+        )
+
+    def _toggle_debug(self) -> None:
+        usual = "info" if self._usual_level == "debug" else self._usual_level
+        self.log.level = usual if self.log.level == "debug" else "debug"
+        self.server.log_payload = self.log.level == "debug"
+
+    def _drain(self, name: str) -> None:
+        deadline = Deadline(self.server.limits.drain_timeout)
+        self.server.emit(
+            events.SERVER_DRAINING, signal=name, active_sessions=self.server.sessions.active
+        )
+        self.server.start_draining()
+        while not self.server.sessions.wait(0) and not deadline.expired:
+            for again in self.signals.wait(deadline.left(), self.server.sessions):
+                if again in STOPPING:
+                    return
+                self._answer(again)

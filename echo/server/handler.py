@@ -1,0 +1,125 @@
+"""The handler: what the server does for one client, from the first byte to the last."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import socketserver
+from typing import TYPE_CHECKING
+
+from echo.deadline import Deadline
+from echo.events import SESSION_DATA, Reason
+from echo.limits import PREVIEW_BYTES
+from echo.server.sessions import SessionEnd
+from echo.server.sockets import unsent
+from echo.server.waiting import Waiter
+
+if TYPE_CHECKING:
+    import socket
+
+    from echo.server.server import EchoServer
+
+
+class EchoHandler(socketserver.StreamRequestHandler):
+    """Echoes one client's bytes until there is a reason to end.
+
+    Reads at most `buffer_size` bytes and sends all of them back before it reads on, so that a
+    client that doesn't read is not read from either: the buffer never grows. It ends when the
+    peer has sent its end of stream, or with `SessionEnd` at a limit or a drain.
+    """
+
+    server: EchoServer
+    request: socket.socket
+    # Reads go straight to the socket, which saves the 4 KiB of a buffered `rfile`.
+    rbufsize = 0
+
+    def handle(self) -> None:
+        """Run the echo loop."""
+        while chunk := self.receive():
+            self.send_back(chunk)
+
+    def setup(self) -> None:
+        """Prepare the session's buffer and its clocks."""
+        super().setup()
+        limits = self.server.limits
+        self.session = self.server.sessions[self.request]
+        self.request.setblocking(False)
+        self.waiter = Waiter(self.request, self.server.bell)
+        # Anonymous memory costs the pages that are touched, a bytearray all of them.
+        self.buffer = memoryview(mmap.mmap(-1, limits.buffer_size))
+        self.idle_timeout = limits.idle_timeout or math.inf
+        self.max_bytes = limits.max_bytes or math.inf
+        self.deadline = Deadline(limits.session_timeout or None)
+
+    def receive(self) -> memoryview:
+        """Wait for the peer's next bytes; none are its end of stream."""
+        session = self.session
+        while not self.server.draining:
+            if session.received_bytes >= self.max_bytes:
+                raise SessionEnd(Reason.BYTE_LIMIT)
+            self.wait_for_input()
+            try:
+                count = self.request.recv_into(self.room())
+            except BlockingIOError:  # it was the bell, or the input went away
+                continue
+            session.received_bytes += count
+            if self.server.log_payload and count:
+                self.show(self.buffer[:count])
+            return self.buffer[:count]
+        raise SessionEnd(Reason.DRAINED)
+
+    def send_back(self, chunk: memoryview) -> None:
+        """Send all of it: one `send` may take less than it was given."""
+        while chunk:
+            try:
+                sent = self.request.send(chunk)
+            except BlockingIOError:
+                self.wait_for_room()
+                continue
+            self.session.sent_bytes += sent
+            chunk = chunk[sent:]
+
+    def room(self) -> memoryview:
+        """Give the buffer, or as much of it as `max_bytes` still allows."""
+        left = self.max_bytes - self.session.received_bytes
+        return self.buffer if left >= len(self.buffer) else self.buffer[: int(left)]
+
+    def wait_for_input(self) -> None:
+        """Wait until there is something to read, as long as the peer may stay silent."""
+        left = self.deadline.left()
+        if not left:
+            raise SessionEnd(Reason.SESSION_TIMEOUT)
+        if not self.waiter.readable(min(left, self.idle_timeout)):
+            late = left < self.idle_timeout
+            raise SessionEnd(Reason.SESSION_TIMEOUT if late else Reason.IDLE_TIMEOUT)
+
+    def wait_for_room(self) -> None:
+        """Wait until some more can be sent, as long as the peer may read nothing."""
+        left, patience = self.deadline.left(), self.server.limits.write_timeout
+        waiting = unsent(self.request)
+        if self.waiter.writable(min(left, patience)):
+            return
+        if left < patience:
+            raise SessionEnd(Reason.SESSION_TIMEOUT)
+        # The system says that there is room when a third of its buffer is free: up to 1 MiB,
+        # which a slow reader takes its time for. One that has read nothing is stuck.
+        if unsent(self.request) >= waiting:
+            raise SessionEnd(Reason.WRITE_TIMEOUT)
+
+    def show(self, chunk: memoryview) -> None:
+        """Log one read, for whoever asked to see the payload."""
+        self.server.emit(
+            SESSION_DATA,
+            session_id=self.session.session_id,
+            bytes=len(chunk),
+            preview=preview(chunk),
+        )
+
+
+def preview(chunk: bytes | memoryview) -> str:
+    r"""Write the beginning of a payload as printable ASCII, so that no peer can forge a line.
+
+    >>> preview(b'line\n"quoted" \x1b[31m \xff')
+    'line\\n"quoted" \\x1b[31m \\xff'
+    """
+    return repr(bytes(chunk[:PREVIEW_BYTES]))[2:-1]

@@ -1,0 +1,225 @@
+"""Sessions: the facts of each one, and the register of all that are alive."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from echo.events import Reason, Refusal
+from echo.server.waiting import Bell, Waiter
+
+if TYPE_CHECKING:
+    from echo.limits import Limits
+
+
+class SessionEnd(Exception):
+    """Raised in a handler to end its session for a reason other than the peer's end of stream."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """The facts of one session, from its acceptance to its one closing line.
+
+    Its own thread counts the bytes and sets `reason`; all others only read. Bytes are payload:
+    `received_bytes` is what the loop has read, `sent_bytes` what the kernel has taken back.
+    """
+
+    session_id: str
+    request: socket.socket
+    peer_ip: str
+    peer_port: int
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    active_sessions: int = 0  # when it got its place, itself included
+    reason: Reason = Reason.EOF
+    started: float = field(default_factory=time.monotonic)
+    # The four below change under the register's lock only.
+    placed: bool = False  # it counts against the limits
+    opened: bool = False  # its thread has begun, and it counts as accepted
+    ended: bool = False  # its last line is somebody's already
+    cut: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Session {self.session_id} {self.peer_ip}:{self.peer_port} "
+            f"{self.received_bytes} in, {self.sent_bytes} out>"
+        )
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds since it was accepted, on a clock that is never set back."""
+        return round(time.monotonic() - self.started, 6)
+
+
+class Sessions:
+    """The register: who has a place, what has been in all, and when the last one is gone.
+
+    A session has a place from `enter` to `give_back`, which comes just before its socket
+    closes: a peer that sees its session end can open another at once. It stays in the
+    register until `forget`, which comes after its last line: whoever waits for the register
+    to be empty has all the lines.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.accepted = 0
+        self.reasons: Counter[Reason] = Counter()
+        self._received_bytes = 0
+        self._sent_bytes = 0
+        self._live: dict[socket.socket, Session] = {}
+        self._places: Counter[str] = Counter()
+        self._placed = 0
+        self._lock = threading.Lock()
+        self._draining = False
+        self._empty = Bell()  # rings when draining has come to its end
+
+    def __repr__(self) -> str:
+        return f"<Sessions {self._placed}/{self.limits.max_sessions}>"
+
+    def __getitem__(self, request: socket.socket) -> Session:
+        return self._live[request]
+
+    @property
+    def active(self) -> int:
+        """Sessions that have a place now."""
+        return self._placed
+
+    @property
+    def closed(self) -> int:
+        """Sessions that have ended."""
+        return sum(self.reasons.values())
+
+    def live(self) -> list[Session]:
+        """Give the sessions in the register, oldest first."""
+        with self._lock:
+            return list(self._live.values())
+
+    def byte_totals(self) -> dict[str, int]:
+        """Count the payload of all sessions, live ones included, by the log's names."""
+        with self._lock:
+            alive = [session for session in self._live.values() if not session.ended]
+            received = self._received_bytes + sum(s.received_bytes for s in alive)
+            sent = self._sent_bytes + sum(s.sent_bytes for s in alive)
+            return {"received_bytes": received, "sent_bytes": sent}
+
+    def refusal(self, peer_ip: str) -> Refusal | None:
+        """Say why one more session of this peer can't be had, if it can't."""
+        if self._placed >= self.limits.max_sessions:
+            return Refusal.MAX_SESSIONS
+        if self._places[peer_ip] >= self.limits.max_sessions_per_peer:
+            return Refusal.MAX_SESSIONS_PER_PEER
+        return None
+
+    def enter(self, session: Session) -> None:
+        """Give it a place."""
+        with self._lock:
+            self._live[session.request] = session
+            self._placed += 1
+            self._places[session.peer_ip] += 1
+            session.placed = True
+            session.active_sessions = self._placed
+
+    def open(self, session: Session) -> bool:
+        """Count it as accepted: its thread has begun. False when a stop has given it up before."""
+        with self._lock:
+            session.opened = not session.ended
+            self.accepted += session.opened
+            return session.opened
+
+    def give_back(self, request: socket.socket) -> None:
+        """Give a socket's place back, before the socket is closed; twice is once.
+
+        From here on the descriptor's number may soon be somebody else's: `cut` leaves it alone.
+        """
+        with self._lock:
+            session = self._live.get(request)
+            if session is not None:
+                self._free_place(session)
+
+    def end(self, session: Session, reason: Reason) -> Session | None:
+        """Add it to the totals; give its final facts to the one who is to write its last line.
+
+        They are a copy: the thread of a session that was given up may still be counting. A
+        session whose thread has never begun has no line at all.
+        """
+        with self._lock:
+            if session.ended:
+                return None
+            session.ended = True
+            session.reason = reason
+            if not session.opened:
+                self._forget(session)
+                return None
+            self.reasons[reason] += 1
+            self._received_bytes += session.received_bytes
+            self._sent_bytes += session.sent_bytes
+            return copy(session)
+
+    def forget(self, session: Session) -> None:
+        """Take it out of the register: nothing more will be heard of it."""
+        with self._lock:
+            self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        self._free_place(session)
+        self._live.pop(session.request, None)
+        self._ring_if_empty()
+
+    def _free_place(self, session: Session) -> None:
+        if not session.placed:
+            return
+        session.placed = False
+        self._placed -= 1
+        self._places[session.peer_ip] -= 1
+        if not self._places[session.peer_ip]:
+            del self._places[session.peer_ip]
+
+    def drain(self) -> None:
+        """Expect no more sessions: from now on the last one to go rings."""
+        with self._lock:
+            self._draining = True
+            self._ring_if_empty()
+
+    def _ring_if_empty(self) -> None:
+        if self._draining and not self._live:
+            self._empty.ring()
+
+    def fileno(self) -> int:
+        """Give a descriptor that is readable once `drain` has come to its end."""
+        return self._empty.fileno()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of `drain`; False if it did not come in time."""
+        return not self._live or Waiter(self._empty).readable(seconds)
+
+    def cut(self) -> None:
+        """End at once every session that still has its socket.
+
+        The call goes past any TLS layer: its own `shutdown` would drop the encryption and let
+        the session's next send go out in the clear.
+        """
+        with self._lock:
+            for session in self._live.values():
+                if session.placed:
+                    session.cut = True
+                    _wake(session.request)
+
+    def close(self) -> None:
+        """Give the register's own descriptors back."""
+        self._empty.close()
+
+
+def _wake(sock: socket.socket) -> None:
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:  # it is not connected any more, which wakes its thread as well
+        return

@@ -1,0 +1,122 @@
+"""A server for tests: on a free port, in this process, with its events at hand."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from echo.server import EchoHandler, EchoServer
+
+if TYPE_CHECKING:
+    import socketserver
+    from collections.abc import Iterator
+
+    from echo.limits import Limits
+
+# Seconds that the end of the `with` block waits for sessions before it cuts them.
+DRAIN_TIMEOUT = 5.0
+
+
+class EventList:
+    """A logger, as structlog's are called, that keeps events in memory.
+
+    >>> log = EventList()
+    >>> log.info("session.closed", reason="eof")
+    >>> log.named("session.closed")
+    [{'event': 'session.closed', 'level': 'info', 'reason': 'eof'}]
+    """
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+
+    def __repr__(self) -> str:
+        return f"<EventList {len(self.events)} events>"
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """Give the events of one name, oldest first."""
+        with self._changed:
+            return [entry for entry in self.events if entry["event"] == event]
+
+    def wait_for(self, event: str, count: int = 1, timeout: float = 10.0) -> list[dict[str, Any]]:
+        """Wait until there are `count` events of one name; `TimeoutError` after `timeout` s."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.named(event)) >= count, timeout):
+                raise TimeoutError(f"{len(self.named(event))} of {count} {event} in {timeout} s")
+            return self.named(event)
+
+    def _add(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        with self._changed:
+            self.events.append({"event": event, "level": level, **fields})
+            self._changed.notify_all()
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Keep a debug event."""
+        self._add("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Keep an event."""
+        self._add("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Keep a warning."""
+        self._add("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Keep an error."""
+        self._add("error", event, fields)
+
+
+class RunningServer:
+    """A server that runs, and what it has logged."""
+
+    def __init__(self, server: EchoServer, log: EventList) -> None:
+        self.server = server
+        self.log = log
+
+    def __repr__(self) -> str:
+        return f"<RunningServer {self.server!r}>"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, as `EchoClient` takes them."""
+        host, port = self.server.server_address[:2]
+        return str(host), int(port)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far, oldest first."""
+        return self.log.events
+
+
+@contextmanager
+def running_server(
+    *,
+    host: str = "127.0.0.1",
+    handler: type[socketserver.BaseRequestHandler] = EchoHandler,
+    server_class: type[EchoServer] = EchoServer,
+    limits: Limits | None = None,
+    log_payload: bool = False,
+) -> Iterator[RunningServer]:
+    """Run a server on a free port until the end of the `with` block, which drains it.
+
+    >>> from echo import EchoClient
+    >>> with running_server() as server:
+    ...     with EchoClient(*server.address) as client:
+    ...         client.echo(b"hello")
+    ...     closed = server.log.wait_for("session.closed")
+    b'hello'
+    >>> closed[0]["reason"], closed[0]["received_bytes"], closed[0]["sent_bytes"]
+    ('eof', 5, 5)
+    """
+    log = EventList()
+    server = server_class((host, 0), handler, limits=limits, log=log, log_payload=log_payload)
+    acceptor = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
+    with server:
+        acceptor.start()
+        try:
+            yield RunningServer(server, log)
+        finally:
+            server.drain(DRAIN_TIMEOUT)
+            acceptor.join(DRAIN_TIMEOUT)

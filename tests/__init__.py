@@ -1,0 +1,1 @@
+"""The promises, proved on real sockets and real processes."""
