@@ -23,8 +23,22 @@ class Change:
         return advantage(metric, self.fresh.median) / advantage(metric, self.stored.median)
 
     def is_worse(self, tolerance: float) -> bool:
-        """Return whether it is worse by more than the tolerance."""
-        return self.factor < 1 - tolerance
+        """Return whether it is worse by more than the tolerance, and beyond the noise.
+
+        Noise is what the rounds of both runs have in common: where the best round of now is as
+        good as the worst stored one, nothing was shown.
+        """
+        return self.factor < 1 - tolerance and self.best_now < self.worst_stored
+
+    @property
+    def best_now(self) -> float:
+        """The best round of now."""
+        return max(advantage(self.key[1], r) for r in (self.fresh.least, self.fresh.most))
+
+    @property
+    def worst_stored(self) -> float:
+        """The worst round of then."""
+        return min(advantage(self.key[1], r) for r in (self.stored.least, self.stored.most))
 
 
 def changes(stored: Sequence[Sample], fresh: Sequence[Sample]) -> list[Change]:

@@ -33,6 +33,6 @@ METRICS = {
         Metric("burst_s", "burst echoed, s", 1, 3, steady=False),
         Metric("close_s", "all closed, s", 1, 3, steady=False),
         Metric("idle_cpu", "idle CPU, % of a core", 100, 2, steady=False),
-        Metric("startup_s", "first echo, ms", 1000, 1),
+        Metric("startup_s", "first echo, ms", 1000, 1, steady=False),
     )
 }

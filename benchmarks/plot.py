@@ -29,7 +29,7 @@ STYLE = """
   .title { font-size: 16px; font-weight: 600 }
   .end { text-anchor: end } .mid { text-anchor: middle }
 """
-WIDTH, LEFT, RIGHT, TOP, LANE = 880, 210, 730, 96, 7
+WIDTH, LEFT, RIGHT, TOP, LANE = 880, 230, 740, 96, 7
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def heading(height: float) -> Iterator[str]:
     box = f'width="{WIDTH - 1}" height="{height - 1}"'
     yield f'<rect class="ground" x=".5" y=".5" {box} rx="8"/>'
     yield text(16, 28, "How fast is echo-daemon, with its JSON log on?", "ink title")
-    yield text(WIDTH - 16, 28, "ours", "faint end")
+    yield text(WIDTH - 16, TOP - 8, "ours", "faint end")
 
 
 def legend(titles: dict[str, str]) -> Iterator[str]:

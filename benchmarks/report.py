@@ -106,7 +106,9 @@ def tell(console: Console, sample: Sample) -> None:
 
 def show_changes(changes: Sequence[Change], tolerance: float, console: Console) -> None:
     """Print each ratio then and now."""
-    table = Table(title=f"Ratios then and now; worse is a factor under {1 - tolerance:.2f}")
+    table = Table(
+        title=f"Ratios then and now; worse: a factor under {1 - tolerance:.2f}, every round"
+    )
     for name in ("workload", "figure", "to", "stored", "now", "factor", ""):
         table.add_column(name)
     for change in changes:

@@ -133,7 +133,7 @@ WORKLOADS = (
     Workload("log-cost-churn", "Log on/off, 32 at once", ("per_s",), churn(32), LOG_COST),
     Workload("log-cost-rtt", "Log on/off, 10 sessions", ("per_s",), round_trips(10), LOG_COST),
 )
-QUICK = ("rtt-1", "rtt-10", "rtt-100", "churn-32", "bulk-10", "memory-1000", "startup")
+QUICK = ("rtt-1", "rtt-10", "rtt-100", "churn-32", "bulk-10", "memory-1000")
 
 
 def chosen(patterns: tuple[str, ...]) -> list[Workload]:
