@@ -1,8 +1,11 @@
 """Show a run as tables on a terminal."""
 
+import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.comparison import Change
@@ -30,7 +33,8 @@ def show_settings(run: Run, console: Console) -> None:
     logged = ", ".join(contestant.name for contestant in run.contestants if contestant.logs)
     console.print(f"[bold]{'log on for':>13}[/]  {logged or 'none'}", highlight=False)
     if run.started:
-        console.print(f"[bold]{'started':>13}[/]  {run.started}", highlight=False, markup=False)
+        started = escape(json.dumps(run.started))
+        console.print(f"[bold]{'started':>13}[/]  {started}", highlight=False)
 
 
 def ratio_table(run: Run) -> Table:
@@ -92,8 +96,13 @@ def show_failures(samples: Iterable[Sample], console: Console) -> None:
         where = f"round {sample.round}, {sample.workload}, {sample.contestant}"
         if sample.failed:
             console.print(f"failed: {where}: {sample.failed}", markup=False, highlight=False)
-        elif sample.log.get("dropped"):
-            console.print(f"log lines dropped: {where}: {sample.log['dropped']}", highlight=False)
+        elif not complete(sample.log):
+            console.print(f"log not complete: {where}: {sample.log}", markup=False, highlight=False)
+
+
+def complete(log: dict[str, Any]) -> bool:
+    """Return whether every session in a log has its end, and nothing was dropped."""
+    return not log.get("dropped") and log.get("accepted") == log.get("closed")
 
 
 def tell(console: Console, sample: Sample) -> None:
@@ -106,9 +115,7 @@ def tell(console: Console, sample: Sample) -> None:
 
 def show_changes(changes: Sequence[Change], tolerance: float, console: Console) -> None:
     """Print each ratio then and now."""
-    table = Table(
-        title=f"Ratios then and now; worse: a factor under {1 - tolerance:.2f}, every round"
-    )
+    table = Table(title=f"Ratios then and now; worse: under {1 - tolerance:.2f}, in every round")
     for name in ("workload", "figure", "to", "stored", "now", "factor", ""):
         table.add_column(name)
     for change in changes:
