@@ -143,7 +143,7 @@ def grid(scale: Scale, pitch: float, rows: int) -> Iterator[str]:
     for power in range(scale.low, scale.high + 1):
         x, kind = scale.x(2.0**power), "grid" if power else "even"
         yield f'<path class="{kind}" d="M{x} {TOP}V{bottom}"/>'
-        yield text(x, TOP - 8, f"{2.0**power:g}×", "faint mid")
+        yield text(x, TOP - 8, f"{2**power}×" if power >= 0 else f"1/{2**-power}×", "faint mid")
 
 
 def footing(run: Run, height: float) -> Iterator[str]:
