@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
+from echo.server import EchoHandler
 from echo.testing import RunningServer, running_server
 from tests import vocabulary
 from tests.process import DaemonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from contextlib import AbstractContextManager
+
+    Serve = Callable[..., AbstractContextManager[RunningServer]]
 
 hypothesis.settings.register_profile(
     "echo", deadline=None, print_blob=True, max_examples=int(os.environ.get("EXAMPLES", "30"))
@@ -25,18 +32,35 @@ hypothesis.settings.load_profile("echo")
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
     """Start daemons: `daemon("--max-bytes", "10")`; each is checked and stopped at the end."""
-    started: list[DaemonProcess] = []
+    with ExitStack() as checks:  # of which each is made, whichever of them fails
 
-    def start(*flags: str, **options: Any) -> DaemonProcess:
-        folder = tmp_path / f"daemon-{len(started)}"
-        folder.mkdir()
-        process = DaemonProcess(folder, *flags, **options)
-        started.append(process)
-        return process
+        def start(*flags: str, **options: Any) -> DaemonProcess:
+            folder = Path(tempfile.mkdtemp(prefix="daemon-", dir=tmp_path))
+            process = DaemonProcess(folder, *flags, **options)
+            checks.callback(process.check_and_stop)
+            return process
 
-    yield start
-    for process in started:
-        process.check_and_stop()
+        yield start
+
+
+HANDLERS: dict[str, type[EchoHandler]] = {"python": EchoHandler}
+with suppress(ImportError):  # no compiler was there when this was installed
+    from echo.server.compiled import CompiledHandler
+
+    HANDLERS["compiled"] = CompiledHandler
+
+
+def handler_of(loop: str) -> type[EchoHandler]:
+    """Give the handler with the loop in Python, or the compiled one, or skip the test."""
+    if loop not in HANDLERS:
+        pytest.skip("the compiled loop isn't there: it needs a C compiler at the installation")
+    return HANDLERS[loop]
+
+
+@pytest.fixture(params=["python", "compiled"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Give `running_server` with each of the two loops."""
+    return partial(running_server, handler=handler_of(request.param))
 
 
 @pytest.fixture

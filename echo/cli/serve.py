@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +21,7 @@ from echo.cli.failure import (
     UNAVAILABLE,
     Failure,
     reason,
+    say,
 )
 from echo.events import Stop
 from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT, Limits
@@ -30,7 +32,7 @@ from echo.logs.writer import LogWriter
 from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
 from echo.server.signals import Signals
-from echo.server.tuning import fit_descriptors, tune
+from echo.server.tuning import Pin, fit_descriptors, tune
 
 # Seconds at the end for the lines that are not written yet: a log that is stuck must not
 # keep the daemon.
@@ -52,6 +54,9 @@ class Listen:
 
     cpu: str = "auto"
     """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
+
+    loop: Literal["auto", "compiled", "python"] = "auto"
+    """The echo loop: compiled where it could be installed, or in Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,49 +85,71 @@ def serve(
     """Run the daemon until TERM or INT."""
     with Signals() as signals:
         fitting = _fitting(limits)
-        _tune(listen.cpu)
+        handler = _handler(listen.loop)
+        pin = _tune(listen.cpu)
         log = _open_log(logging)
         logger = log.configure()
         try:
-            with _bind(listen, fitting, logger, log.debug) as server:
+            with _bind(listen, handler, fitting, logger, log.debug, pin) as server:
                 stop = Daemon(server, log, signals).run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
     return 0 if stop is Stop.SIGNAL else SOFTWARE
 
 
+def _handler(loop: str) -> type[EchoHandler]:
+    """Choose the loop; the compiled one is there where a compiler was at the installation."""
+    if loop == "python":
+        return EchoHandler
+    try:
+        from echo.server.compiled import CompiledHandler
+    except ImportError as error:
+        if loop == "auto":
+            return EchoHandler
+        raise Failure(
+            "serve: --loop compiled isn't there: install again with a C compiler, or leave it out",
+            CONFIG,
+        ) from error
+    return CompiledHandler
+
+
 def _fitting(limits: Limits) -> Limits:
     """Fit the sessions into the descriptors; say so where the user asked for more."""
     fitting = fit_descriptors(limits)
-    if fitting != limits != Limits():
-        print(
-            f"echod serve: warning: --max-sessions {limits.max_sessions} is more than the "
-            f"descriptors allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)",
-            file=sys.stderr,
+    if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
+        say(
+            f"serve: warning: --max-sessions {limits.max_sessions} is more than the descriptors "
+            f"allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)"
         )
     return fitting
 
 
-def _tune(cpu: str) -> None:
+def _tune(cpu: str) -> Pin:
     try:
-        tune(cpu)
-    except ValueError as error:
+        return tune(cpu)
+    except (ValueError, OSError) as error:
         raise Failure(f"serve: --cpu {cpu} can't be used: {error}", CONFIG) from error
 
 
 def _open_log(settings: Logging) -> EventLog:
     try:
         path, sink = _log_target(settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise Failure(
             f"serve: can't open the log {settings.log_file}: {reason(error)}; "
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
-    writers = [LogWriter(sink)]
+    sinks, lock = [sink], threading.RLock()
     if path is not None and sys.stderr is not None and sys.stderr.isatty():
-        writers.append(LogWriter(TerminalSink(sys.stderr)))
-    return EventLog(*writers, level=settings.log_level, path=path)
+        sinks.append(TerminalSink(sys.stderr))
+    try:
+        writers = [LogWriter(sink, lock=lock) for sink in sinks]
+    except RuntimeError as error:
+        raise Failure(
+            f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
+        ) from error
+    return EventLog(*writers, level=settings.log_level, path=path, lock=lock)
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
@@ -138,16 +165,28 @@ def _stdout() -> int:
     return sys.stdout.fileno()
 
 
-def _bind(listen: Listen, limits: Limits, logger: object, log_payload: bool) -> EchoServer:
+def _bind(
+    listen: Listen,
+    handler: type[EchoHandler],
+    limits: Limits,
+    logger: object,
+    log_payload: bool,
+    pin: Pin,
+) -> EchoServer:
     try:
         return EchoServer(
             (listen.host, listen.port),
-            EchoHandler,
+            handler,
             limits=limits,
             log=logger,
             log_payload=log_payload,
+            pin=pin,
             reuse_port=listen.reuse_port,
         )
+    except UnicodeError as error:  # a name that no name server can be asked for
+        raise Failure(
+            f"serve: can't listen on {listen.host}: it is no host name; check --host", UNAVAILABLE
+        ) from error
     except OSError as error:
         advice, code = _BIND_ADVICE.get(error.errno or 0, ("check --host and --port", UNAVAILABLE))
         where = f"{listen.host} port {listen.port}"

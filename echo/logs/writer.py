@@ -1,7 +1,7 @@
 r"""The log's writer: lines from any thread, through a bounded queue, written by one thread.
 
 A session never waits for the log. Lines for which the queue has no room are counted, and
-reported as `log.dropped` in the place where they are missing.
+reported as `log.dropped` with the next line that there is room for.
 
 >>> import os
 >>> from echo.logs.sinks import StreamSink
@@ -43,21 +43,24 @@ class LogWriter:
     """A queue of at most `capacity` bytes and the thread that empties it into `sink`.
 
     `put` never blocks and never raises. `dropped` counts the lines that found no room, or
-    that could not be written before `close`. Lives until `close`.
+    that could not be written before `close`. Lives until `close`. Several writers that are fed
+    under one `lock` share it, so that their own lines are in the order of their times, too.
     """
 
-    def __init__(self, sink: Sink, capacity: int = LOG_QUEUE_BYTES) -> None:
+    def __init__(
+        self, sink: Sink, capacity: int = LOG_QUEUE_BYTES, lock: threading.RLock | None = None
+    ) -> None:
         self.capacity = capacity
         self.dropped = 0
         self._sink = sink
         self._queue: deque[bytes] = deque()
         self._queued = 0  # bytes
         self._missing = 0  # dropped lines that are still to be reported
-        self._batch = b""  # taken off the queue, not yet written
-        self._torn = False  # the batch begins in the middle of a line
+        self._batch = b""  # whole lines: taken off the queue, not all of them written
+        self._begun = 0  # bytes of its first line that are written
         self._reopening: Path | None = None
         self._closing = False
-        self._lock = threading.Lock()
+        self._lock = lock or threading.RLock()
         self._work = threading.Event()
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -73,8 +76,8 @@ class LogWriter:
                 self.dropped += 1
                 self._missing += 1
                 return
-            self._report_missing()
             self._append(line)
+            self._report_missing()
         if not self._work.is_set():
             self._work.set()
 
@@ -83,13 +86,17 @@ class LogWriter:
         self._reopening = path
         self._wake()
 
+    def finish(self) -> None:
+        """Take no rest any more: what is queued is all there is to write."""
+        self._closing = True
+        self._wake()
+
     def close(self, timeout: float) -> bool:
         """Write what is queued for at most `timeout` seconds; True if nothing was lost.
 
         A sink that blocks for longer keeps its thread, which ends with the process.
         """
-        self._closing = True
-        self._wake()
+        self.finish()
         self._thread.join(timeout)
         with self._lock:
             self.dropped += len(self._queue) + self._batch.count(b"\n")
@@ -128,14 +135,19 @@ class LogWriter:
     def _write_all(self) -> bool:
         """Write batch after batch until the queue is empty; False if the sink failed."""
         while self._batch or self._take():
-            try:
-                self._sink.write(self._batch)
-            except Unfinished as error:
-                written = self._batch[: len(self._batch) - len(error.rest)]
-                self._torn = not written.endswith(b"\n") if written else self._torn
-                self._batch = error.rest
+            if not self._write_batch():
                 return False
-            self._batch, self._torn = b"", False
+        return True
+
+    def _write_batch(self) -> bool:
+        try:
+            self._sink.write(self._batch[self._begun :])
+        except Unfinished as error:
+            written = len(self._batch) - len(error.rest)
+            whole = self._batch.rfind(b"\n", 0, written) + 1
+            self._batch, self._begun = self._batch[whole:], written - whole
+            return False
+        self._batch, self._begun = b"", 0
         return True
 
     def _take(self) -> bool:
@@ -153,21 +165,18 @@ class LogWriter:
         return bool(lines)
 
     def _reopen(self) -> None:
+        if not self._closing:
+            self._hurry.clear()
         path, self._reopening = self._reopening, None
         if path is None:
             return
         self._write_all()  # what was queued before belongs to the old file
-        if self._torn:  # nobody can complete that line any more
-            self._batch = self._batch[self._batch.find(b"\n") + 1 :]
-            self._torn = False
-            self.dropped += 1
+        event, fields = LOG_REOPENED, {"path": str(path)}
         try:
-            self._sink.reopen()
+            if self._sink.reopen():
+                self._begun = 0  # the new file gets the whole line
         except OSError as error:
-            line = own_line(SERVER_ERROR, error=f"{type(error).__name__}: {error}", where="log")
-        else:
-            line = own_line(LOG_REOPENED, path=str(path))
+            event = SERVER_ERROR
+            fields = {"error": f"{type(error).__name__}: {error}", "where": "log"}
         with self._lock:
-            self._append(line)
-        if not self._closing:
-            self._hurry.clear()
+            self._append(own_line(event, **fields))

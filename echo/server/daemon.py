@@ -53,12 +53,14 @@ class Daemon:
         self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
         self._turns_seen = -1
         self._silent = 0
+        self._next_look = Deadline(0)
 
     def run(self) -> Stop:
         """Serve; say why it ended. All sessions are closed and logged by then."""
-        self._acceptor.start()
         self._started()
+        self._start_accepting()
         reason = self._serve()
+        self.server.start_draining()
         self.server.cut()
         self.server.refusals.flush()
         self.server.emit(
@@ -77,8 +79,15 @@ class Daemon:
             port=port,
             pid=os.getpid(),
             version=VERSION,
+            loop=self.server.loop,
             limits=self.server.limits.as_dict(),
         )
+
+    def _start_accepting(self) -> None:
+        try:
+            self._acceptor.start()
+        except RuntimeError as error:  # the system has no thread left
+            self._failure = error
 
     def _accept(self) -> None:
         try:
@@ -88,11 +97,11 @@ class Daemon:
 
     def _serve(self) -> Stop:
         while self._accepting():
-            for name in self.signals.wait(LOOK_INTERVAL):
-                if name in STOPPING:
-                    self._drain(name)
-                    return Stop.SIGNAL
-                self._answer(name)
+            name = self.signals.wait(LOOK_INTERVAL)
+            if name in STOPPING:
+                self._drain(name)
+                return Stop.SIGNAL
+            self._answer(name)
         return Stop.ERROR
 
     def _accepting(self) -> bool:
@@ -100,7 +109,10 @@ class Daemon:
         if self._failure is not None:
             self._give_up(describe(self._failure))
             return False
+        if not self._next_look.expired:  # a signal came in between
+            return True
         # Counted in looks, not in seconds: a stopped process (SIGSTOP) has not looked.
+        self._next_look = Deadline(LOOK_INTERVAL)
         self._silent = self._silent + 1 if self.server.turns == self._turns_seen else 0
         self._turns_seen = self.server.turns
         if self._silent >= PATIENCE:
@@ -111,7 +123,7 @@ class Daemon:
     def _give_up(self, error: str) -> None:
         self.server.emit(events.SERVER_ERROR, error=error, where="accept loop")
 
-    def _answer(self, name: str) -> None:
+    def _answer(self, name: str | None) -> None:
         if name == "SIGHUP":
             self.log.reopen()
         elif name == "SIGUSR1":
@@ -135,13 +147,13 @@ class Daemon:
         self.server.log_payload = self.log.level == "debug"
 
     def _drain(self, name: str) -> None:
+        deadline = Deadline(self.server.limits.drain_timeout)
         self.server.emit(
             events.SERVER_DRAINING, signal=name, active_sessions=self.server.sessions.active
         )
         self.server.start_draining()
-        deadline = Deadline(self.server.limits.drain_timeout)
         while not self.server.sessions.wait(0) and not deadline.expired:
-            for again in self.signals.wait(deadline.left(), self.server.sessions):
-                if again in STOPPING:
-                    return
-                self._answer(again)
+            again = self.signals.wait(deadline.left(), self.server.sessions)
+            if again in STOPPING:
+                return
+            self._answer(again)

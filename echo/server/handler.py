@@ -11,6 +11,7 @@ from echo.deadline import Deadline
 from echo.events import SESSION_DATA, Reason
 from echo.limits import PREVIEW_BYTES
 from echo.server.sessions import SessionEnd
+from echo.server.sockets import unsent
 from echo.server.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
 
     server: EchoServer
     request: socket.socket
+    loop = "python"
     # Reads go straight to the socket, which saves the 4 KiB of a buffered `rfile`.
     rbufsize = 0
 
@@ -52,16 +54,16 @@ class EchoHandler(socketserver.StreamRequestHandler):
 
     def receive(self) -> memoryview:
         """Wait for the peer's next bytes; none are its end of stream."""
-        session = self.session
+        counts = self.session.counts
         while not self.server.draining:
-            if session.received_bytes >= self.max_bytes:
+            if counts.received_bytes >= self.max_bytes:
                 raise SessionEnd(Reason.BYTE_LIMIT)
             self.wait_for_input()
             try:
                 count = self.request.recv_into(self.room())
             except BlockingIOError:  # it was the bell, or the input went away
                 continue
-            session.received_bytes += count
+            counts.received_bytes += count
             if self.server.log_payload and count:
                 self.show(self.buffer[:count])
             return self.buffer[:count]
@@ -75,12 +77,12 @@ class EchoHandler(socketserver.StreamRequestHandler):
             except BlockingIOError:
                 self.wait_for_room()
                 continue
-            self.session.sent_bytes += sent
+            self.session.counts.sent_bytes += sent
             chunk = chunk[sent:]
 
     def room(self) -> memoryview:
         """Give the buffer, or as much of it as `max_bytes` still allows."""
-        left = self.max_bytes - self.session.received_bytes
+        left = self.max_bytes - self.session.counts.received_bytes
         return self.buffer if left >= len(self.buffer) else self.buffer[: int(left)]
 
     def wait_for_input(self) -> None:
@@ -95,8 +97,15 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def wait_for_room(self) -> None:
         """Wait until some more can be sent, as long as the peer may read nothing."""
         left, patience = self.deadline.left(), self.server.limits.write_timeout
-        if not self.waiter.writable(min(left, patience)):
-            raise SessionEnd(Reason.SESSION_TIMEOUT if left < patience else Reason.WRITE_TIMEOUT)
+        waiting = unsent(self.request)
+        if self.waiter.writable(min(left, patience)):
+            return
+        if left < patience:
+            raise SessionEnd(Reason.SESSION_TIMEOUT)
+        # The system says that there is room when a third of its buffer is free: up to 1 MiB,
+        # which a slow reader takes its time for. One that has read nothing is stuck.
+        if unsent(self.request) >= waiting:
+            raise SessionEnd(Reason.WRITE_TIMEOUT)
 
     def show(self, chunk: memoryview) -> None:
         """Log one read, for whoever asked to see the payload."""

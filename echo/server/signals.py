@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import socket
 from typing import TYPE_CHECKING
 
+from echo.server.waiting import Waiter
+
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
-
-    from _typeshed import HasFileno
 
     from echo.server.sessions import Sessions
 
@@ -47,16 +46,17 @@ class Signals:
         self._reader.close()
         self._writer.close()
 
-    def wait(self, seconds: float, sessions: Sessions | None = None) -> list[str]:
-        """Give the names of the signals that came, none after `seconds`.
+    def wait(self, seconds: float, sessions: Sessions | None = None) -> str | None:
+        """Give the name of the next signal, or None after `seconds`.
 
-        With `sessions` it also ends, with none, when the last of them is gone.
+        With `sessions` it also ends, with None, when the last of them is gone.
         """
-        watched: list[HasFileno] = [self._reader] if sessions is None else [self._reader, sessions]
-        ready, _, _ = select.select(watched, (), (), seconds)
-        if self._reader not in ready:
-            return []
-        return [signal.Signals(number).name for number in self._reader.recv(64)]
+        Waiter(self._reader, sessions).readable(seconds)
+        try:
+            number = self._reader.recv(1)[0]  # the others wait for their turn
+        except BlockingIOError:
+            return None
+        return signal.Signals(number).name
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -51,7 +51,13 @@ class Maker:
         begin = self.now
         limits = Limits().as_dict()
         yield self._line(
-            "server.started", host="127.0.0.1", port=9000, pid=2**22 + 1, version="0", limits=limits
+            "server.started",
+            host="127.0.0.1",
+            port=9000,
+            pid=2**22 + 1,
+            version="0",
+            loop="python",
+            limits=limits,
         )
         for _ in range(self.each - 2):
             yield self._step(run_id)

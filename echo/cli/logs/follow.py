@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.failure import USAGE, Failure, reason, say
 from echo.cli.logs.reading import Choice, Chosen, File
 from echo.cli.logs.screen import on_terminal, output
 from echo.cli.logs.show import matching
@@ -101,7 +101,7 @@ def _follower(name: str) -> Follower:
     except OSError as error:
         raise _unreadable(name, error) from error
     if not follower.found:
-        print(f"echod: logs follow: waiting for {name}", file=sys.stderr)
+        say(f"logs follow: waiting for {name}")
     return follower
 
 

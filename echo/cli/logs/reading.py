@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from echo.cli.failure import FAILED, USAGE, Failure
+from echo.cli.failure import FAILED, USAGE, Failure, say
 from echo.logs.files import DEFAULT_LOG, STDIN, LogFile, named, open_all
 from echo.logs.filters import Filter
 from echo.logs.moments import BadMoment, moment
@@ -128,7 +127,7 @@ def problems(command: str, files: Sequence[LogFile]) -> int:
     """Tell of each file that could not be read, and give the exit code."""
     bad = [file for file in files if file.problem]
     for file in bad:
-        print(f"echod: {_unreadable(command, file)}", file=sys.stderr)
+        say(str(_unreadable(command, file)))
     return FAILED if bad else 0
 
 
