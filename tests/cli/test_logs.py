@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Captured = pytest.CaptureFixture[str]
 
 ECHOD = [sys.executable, "-m", "echo", "logs"]
+NEEDS_EXTRA = {
+    *(f"echo.logs.{name}" for name in ("audit", "journal", "query", "report", "summary")),
+    *(f"echo.cli.logs.{name}" for name in ("drawing", "picture")),
+}
 EVIL = "\x1b[31m\u202e[red]<script>alert(1)</script>"
 
 
@@ -37,7 +41,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def log(tmp_path: Path) -> Path:
     """Make a log."""
     path = tmp_path / "made.jsonl"
-    path.write_text("".join(Maker(1_000).lines()))
+    path.write_text("".join(Maker(2_000).lines()))
     return path
 
 
@@ -590,7 +594,7 @@ def test_a_missing_extra_is_one_line_that_installs_it(
 ) -> None:
     """A command that needs what is not installed says how to install it."""
     for name in list(sys.modules):
-        if name.startswith(("echo.logs.", "echo.cli.logs.")) or name == module:
+        if name in NEEDS_EXTRA or name == module:
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
 

@@ -71,9 +71,13 @@ def _draw(answer: Answer) -> None:
     from rich.table import Table
 
     table = Table(*(harmless(name) for name in answer.columns), header_style="bold")
+    more = ""
     for row in answer.rows():
         if table.row_count == _MOST_ROWS:
-            table.caption = f"the first {_MOST_ROWS:,} rows: use LIMIT, or --json for all"
+            more = f"the first {_MOST_ROWS:,} rows: --json writes all"
             break
         table.add_row(*("" if value is None else harmless(value) for value in row))
-    console(width=_UNBOUNDED).print(table)
+    screen = console(width=_UNBOUNDED)
+    screen.print(table)
+    if more:
+        screen.print(more)
