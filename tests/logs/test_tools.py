@@ -26,7 +26,7 @@ JQ = re.findall(r"^(jq .*)$", (ROOT / "docs" / "logs.md").read_text(), re.MULTIL
 
 
 def run(*command: str, cwd: Path, **options: Any) -> str:
-    """Run a tool; it has to succeed without a word on stderr."""
+    """Run a tool; it has to succeed, and to complain of nothing."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -37,7 +37,8 @@ def run(*command: str, cwd: Path, **options: Any) -> str:
         check=False,
         **options,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stderr
     return done.stdout
 
 
