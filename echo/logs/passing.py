@@ -129,21 +129,25 @@ class Follower:
         """Name the files that have been begun since the one that is read, oldest first."""
         if self._stream is None:
             return [self.path]
-        mine = os.fstat(self._stream.fileno())
+        mine = _identity(os.fstat(self._stream.fileno()))
         newer: list[Path] = []
-        for path in self._names():
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                break
-            if (status.st_dev, status.st_ino) == (mine.st_dev, mine.st_ino):
+        for path, identity in self._files():
+            if identity == mine:
                 return newer[::-1]
             newer.append(path)
         return newer[:1]  # ours has gone for good
 
-    def _names(self) -> Iterator[Path]:
-        yield self.path
-        number = 1
+    def _files(self) -> Iterator[tuple[Path, tuple[int, int]]]:
+        """Give the log's files that there are, newest first, and what tells them apart."""
+        path, number = self.path, 0
         while True:
-            yield Path(f"{self.path}.{number}")
+            try:
+                yield path, _identity(path.stat())
+            except FileNotFoundError:
+                return
             number += 1
+            path = Path(f"{self.path}.{number}")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -72,7 +72,12 @@ def moment(text: str | None) -> str:
 
 
 def tick(start: datetime, bar_seconds: int) -> str:
-    """Write where on the time axis a bar is: shorter than a bar is left out."""
+    """Write where on the time axis a bar is: what is shorter than a bar is left out.
+
+    >>> from datetime import datetime
+    >>> [tick(datetime(2026, 1, 31, 10), width) for width in (1, 3600, 86400)]
+    ['10:00:00', '01-31 10:00', '2026-01-31']
+    """
     if bar_seconds >= 86400:
         return f"{start:%Y-%m-%d}"
     return f"{start:%m-%d %H:%M}" if bar_seconds >= 3600 else f"{start:%H:%M:%S}"

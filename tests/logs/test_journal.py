@@ -19,6 +19,7 @@ from echo.limits import LOG_LINE_BYTES
 from echo.logs.feed import KINDS, LINE_BYTES, Feed
 from echo.logs.files import LogFile, in_order, log_of, named, open_all
 from echo.logs.journal import Journal
+from echo.logs.passing import Follower
 from echo.logs.summary import lines as count_lines
 
 if TYPE_CHECKING:
@@ -216,6 +217,18 @@ def test_the_default_log_has_its_older_files(
     ]
     assert named(["b", "a", "b"]) == ["b", "a"]
     assert log_of("") == ""
+
+
+def test_readers_say_what_they_read(tmp_path: Path) -> None:
+    """The repr of each shows where it is."""
+    path = tmp_path / "a"
+    path.write_bytes(EVENT)
+    with Journal(open_all([str(path)])) as journal:
+        follower = Follower(path)
+        shown = f"{journal} {journal.feed} {follower}"
+        follower.close()
+
+    assert shown == (f"<Journal of 1 files> <Feed 1 lines of 1/1 files> <Follower {path}>")
 
 
 def test_lines_of_the_daemon_are_never_too_long() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -28,8 +27,7 @@ def output() -> Iterator[Callable[[str], object]]:
     """Give what writes to standard output; a reader that has gone ends the block quietly."""
     if sys.stdout is None:
         raise Failure("logs: standard output is closed: redirect it to a file")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         yield sys.stdout.write
         sys.stdout.flush()
