@@ -71,7 +71,7 @@ def audit(journal: Journal) -> Audit:
 
 def _apply(journal: Journal, check: Check, found: Audit) -> None:
     wanted = "true" if journal.wanted == Filter() else "row IN (SELECT row FROM chosen)"
-    journal.database.execute(f"CREATE OR REPLACE TEMP TABLE found AS {check.rows}")
+    journal.execute(f"CREATE OR REPLACE TEMP TABLE found AS {check.rows}")
     (count,) = journal.row(f"SELECT count(*) FROM found WHERE {wanted}")
     if not count:
         return
@@ -88,9 +88,7 @@ def _apply(journal: Journal, check: Check, found: Audit) -> None:
 
 
 def _prepare(journal: Journal) -> None:
-    journal.database.execute("CREATE TEMP TABLE unfinished (row BIGINT)")
-    if journal.feed.unfinished:
-        rows = [[row] for row in sorted(journal.feed.unfinished)]
-        journal.database.executemany("INSERT INTO unfinished VALUES (?)", rows)
-    journal.database.execute(CREATE_GAPS)
-    journal.database.execute(CREATE_COMPARED)
+    journal.execute("CREATE TEMP TABLE unfinished (row BIGINT)")
+    journal.fill("unfinished", [[row] for row in sorted(journal.feed.unfinished)])
+    journal.execute(CREATE_GAPS)
+    journal.execute(CREATE_COMPARED)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 
@@ -16,10 +17,12 @@ from echo.logs.feed import Feed
 from echo.logs.filters import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from echo.logs.files import LogFile
+
+T = TypeVar("T")
 
 # What the tables may take of the memory; beyond it they go to a file of the system's
 # temporary folder, until that has this size. A million events are about 200 MB.
@@ -62,7 +65,9 @@ class Journal:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="echod-logs-"))
             self.database = stack.enter_context(duckdb.connect(":memory:", config=_config(folder)))
-            self.database.execute("SET TimeZone = 'UTC'")
+            self._worker = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+            for setting in _SETTINGS:
+                self.execute(f"SET {setting}")
             self._load()
             self._relate()
             self._choose()
@@ -73,14 +78,41 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Give all rows of an answer."""
-        return self.database.execute(sql, values or None).fetchall()
+    def execute(self, sql: str, values: Sequence[Any] | None = None) -> None:
+        """Change something."""
+        self.call(lambda: self.database.execute(sql, values))
 
-    def row(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...]:
+    def rows(self, sql: str, values: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Give all rows of an answer."""
+        return self.call(lambda: self.database.execute(sql, values).fetchall())
+
+    def row(self, sql: str, values: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """Give the one row of an answer."""
         (row,) = self.rows(sql, values)
         return row
+
+    def fill(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Put rows into a table."""
+        if rows:
+            places = ", ".join("?" * len(rows[0]))
+            insert = f"INSERT INTO {table} VALUES ({places})"
+            self.call(lambda: self.database.executemany(insert, rows))
+
+    def call(self, work: Callable[[], T], release: Callable[[], object] = int) -> T:
+        """Let another thread work with the database, and wait for it.
+
+        INT is heard here, while within DuckDB one may get lost. It ends the work, `release`
+        first lets go what the work may wait for.
+        """
+        future = self._worker.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            release()
+            while not future.done():  # one call may come before the question has begun
+                self.database.interrupt()
+                wait([future], timeout=0.05)
+            raise
 
     # -- from files to tables -----------------------------------------------------------
 
@@ -93,14 +125,14 @@ class Journal:
             feeder = threading.Thread(target=self._feed, args=[stream], daemon=True)
             feeder.start()
             try:
-                source = f"/dev/fd/{reader}"
-                self.database.execute(tables.create_lines(source, keep_text=self.keep_text))
+                sql = tables.create_lines(f"/dev/fd/{reader}", keep_text=self.keep_text)
+                self.call(lambda: self.database.execute(sql), release=stream.close)
             finally:
                 os.close(reader)
                 feeder.join(timeout=1)
 
     def _feed(self, stream: Any) -> None:
-        with suppress(BrokenPipeError), stream:  # broken where DuckDB has given up
+        with suppress(OSError, ValueError), stream:  # it is closed where DuckDB has given up
             self.feed.run()
         for file in self.files:
             file.close()
@@ -113,20 +145,19 @@ class Journal:
             for file, first, end in zip(self.files, self.feed.first_rows, ends, strict=True)
             if end > first
         ]
-        self.database.execute(
+        self.execute(
             "CREATE TABLE files (name VARCHAR, log VARCHAR, first_row BIGINT, last_row BIGINT)"
         )
-        if rows:
-            self.database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", rows)
-        self.database.execute(
+        self.fill("files", rows)
+        self.execute(
             "CREATE TABLE logs AS SELECT log, min(first_row) AS first_row, "
             "max(last_row) AS last_row FROM files GROUP BY log"
         )
-        self.database.execute(tables.CREATE_RUNS)
+        self.execute(tables.CREATE_RUNS)
         for run, pid in self.rows("SELECT run, pid FROM runs WHERE state IS NULL"):
             state = "running" if _may_run(pid) else "crashed"
-            self.database.execute("UPDATE runs SET state = ? WHERE run = ?", [state, run])
-        self.database.execute(tables.CREATE_SESSIONS)
+            self.execute("UPDATE runs SET state = ? WHERE run = ?", [state, run])
+        self.execute(tables.CREATE_SESSIONS)
 
     def _choose(self) -> None:
         """Make the views, in which only what is wanted is left."""
@@ -134,21 +165,22 @@ class Journal:
             self._find_peers()
         since, until = _plain(self.wanted.since), _plain(self.wanted.until)
         conditions = _conditions(self.wanted)
-        self.database.execute(
-            tables.create_views(conditions, since, until, keep_text=self.keep_text)
-        )
+        self.execute(tables.create_views(conditions, since, until, keep_text=self.keep_text))
 
     def _find_peers(self) -> None:
-        self.database.execute("CREATE TABLE wanted_peers (peer_ip VARCHAR)")
+        self.execute("CREATE TABLE wanted_peers (peer_ip VARCHAR)")
         known = self.rows("SELECT DISTINCT peer_ip FROM lines WHERE peer_ip IS NOT NULL")
         found = [row for row in known if self.wanted.has_peer(row[0])]
-        if found:
-            self.database.executemany("INSERT INTO wanted_peers VALUES (?)", found)
+        self.fill("wanted_peers", found)
 
     def _lock(self) -> None:
         """Let no SQL read a file, load an extension, or unlock this."""
-        self.database.execute("SET enable_external_access = false")
-        self.database.execute("SET lock_configuration = true")
+        self.execute("SET enable_external_access = false")
+        self.execute("SET lock_configuration = true")
+
+
+# The times are UTC; a bar of progress would stand in the middle of the output.
+_SETTINGS = ("TimeZone = 'UTC'", "enable_progress_bar = false")
 
 
 def _config(folder: str) -> dict[str, Any]:

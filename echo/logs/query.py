@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,22 +33,12 @@ class Answer:
     """Names of the columns, and the rows, as they are worked out."""
 
     columns: list[str]
-    _cursor: duckdb.DuckDBPyConnection
+    _journal: Journal
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, which can be done once; `duckdb.Error` where one can't be had."""
-        with ThreadPoolExecutor(max_workers=1) as worker:
-            while batch := self._next(worker):
-                yield from batch
-
-    def _next(self, worker: ThreadPoolExecutor) -> list[tuple[Any, ...]]:
-        """Fetch beside the main thread: INT is heard there, and not within DuckDB."""
-        batch = worker.submit(self._cursor.fetchmany, _BATCH)
-        try:
-            return batch.result()
-        except KeyboardInterrupt:
-            self._cursor.interrupt()
-            raise
+        while batch := self._journal.call(lambda: self._journal.database.fetchmany(_BATCH)):
+            yield from batch
 
 
 def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
@@ -68,16 +57,12 @@ def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise BadQuery("one SELECT, please: the log is only read")
         question = statements[0].query.rstrip().removesuffix(";")
-        shape = journal.database.sql(question)
+        shape = journal.call(lambda: journal.database.sql(question))
         columns = _one_object(shape) if as_json else _texts(shape)
         places = ", ".join(_place(number) for number, _ in enumerate(shape.columns))
         # On a line of its own, so that a comment at the end of the question ends there.
-        cursor = journal.database.execute(
-            f"SELECT {columns} FROM (\n{question}\n) AS answer({places})"
-        )
-        return Answer(list(shape.columns), cursor)
-    except duckdb.InterruptException:
-        raise
+        journal.execute(f"SELECT {columns} FROM (\n{question}\n) AS answer({places})")
+        return Answer(list(shape.columns), journal)
     except duckdb.Error as error:
         raise BadQuery(str(error)) from error
 

@@ -78,7 +78,7 @@ def summarize(journal: Journal, most_peers: int = 10) -> Summary:
     first, last = journal.row(
         "SELECT min(timestamp), max(timestamp) FROM chosen WHERE kind IS NULL"
     )
-    journal.database.execute(_CHANGES)
+    journal.execute(_CHANGES)
     figures = {
         "files": [file.name for file in journal.files if not file.problem],
         "first": written(first),
