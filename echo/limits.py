@@ -85,16 +85,16 @@ class Limits:
 
 
 # The longest time is what poll(2) takes: 2**31 milliseconds, 24 days.
-_LONGEST = 2_000_000
+LONGEST = 2_000_000
 _RANGES: dict[str, tuple[float, float]] = {
     "max_sessions": (1, 1_000_000),
     "max_sessions_per_peer": (1, 1_000_000),
-    "idle_timeout": (0, _LONGEST),
-    "session_timeout": (0, _LONGEST),
-    "write_timeout": (0.001, _LONGEST),
+    "idle_timeout": (0, LONGEST),
+    "session_timeout": (0, LONGEST),
+    "write_timeout": (0.001, LONGEST),
     "max_bytes": (0, 2**62),
     "buffer_size": (1, 16 * MIB),
-    "drain_timeout": (0, _LONGEST),
+    "drain_timeout": (0, LONGEST),
 }
 
 # The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a
@@ -124,3 +124,8 @@ LOG_FIELD_CHARS = 1500
 # What the log may take on the disk: one file in use and these many older ones, of this size.
 LOG_FILE_BYTES = 64 * MIB
 LOG_FILES_KEPT = 5
+# The largest payload of one exchange that the tools send: they keep it to compare the echo.
+PAYLOAD_BYTES = 64 * MIB
+# More than the socket buffers of both ends hold together, as Linux sizes them by
+# default: at most 4 MiB to send and 6 MiB to receive.
+BEYOND_BUFFERS = 16 * MIB + 1

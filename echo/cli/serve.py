@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,7 @@ from echo.cli.failure import (
     OSERR,
     SOFTWARE,
     UNAVAILABLE,
+    USAGE,
     Failure,
     reason,
 )
@@ -30,7 +32,9 @@ from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
 from echo.server.signals import Signals
 from echo.server.tuning import fit_descriptors, tune
+from echo.testing.faults import Faults, FaultyHandler, FaultyServer, parse_faults
 
+_CLIENT_TESTS = Group("Tests of clients", sort_key=9)
 # Seconds at the end for the lines that are not written yet: a log that is stuck must not
 # keep the daemon.
 LOG_FLUSH_TIMEOUT = 1.0
@@ -75,19 +79,34 @@ def serve(
     listen: Annotated[Listen, Parameter(name="*", group=Group("Listening", sort_key=1))] = Listen(),
     limits: Annotated[Limits, Parameter(name="*", group=Group("Limits", sort_key=2))] = Limits(),
     logging: Annotated[Logging, Parameter(name="*", group=Group("Log", sort_key=3))] = Logging(),
+    fault: Annotated[tuple[str, ...], Parameter(group=_CLIENT_TESTS, negative="")] = (),
 ) -> int:
-    """Run the daemon until TERM or INT."""
+    """Run the daemon until TERM or INT.
+
+    Parameters
+    ----------
+    fault
+        Do wrong on purpose, as delay=0.1 or stall; may be repeated.
+    """
+    faults = _faults(fault)
     with Signals() as signals:
         fitting = _fitting(limits)
         _tune(listen.cpu)
         log = _open_log(logging)
         logger = log.configure()
         try:
-            with _bind(listen, fitting, logger, log.debug) as server:
+            with _bind(listen, fitting, logger, log.debug, faults) as server:
                 stop = Daemon(server, log, signals).run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
     return 0 if stop is Stop.SIGNAL else SOFTWARE
+
+
+def _faults(words: tuple[str, ...]) -> Faults:
+    try:
+        return parse_faults(words)
+    except ValueError as error:
+        raise Failure(f"serve: --fault can't be used: {error}", USAGE) from error
 
 
 def _fitting(limits: Limits) -> Limits:
@@ -131,11 +150,15 @@ def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
     return path, FileSink(path, settings.log_max_size, settings.log_keep)
 
 
-def _bind(listen: Listen, limits: Limits, logger: object, log_payload: bool) -> EchoServer:
+def _bind(
+    listen: Listen, limits: Limits, logger: object, log_payload: bool, faults: Faults
+) -> EchoServer:
+    wrong = bool(faults.active())
+    make = partial(FaultyServer, faults=faults) if wrong else EchoServer
     try:
-        return EchoServer(
+        return make(
             (listen.host, listen.port),
-            EchoHandler,
+            FaultyHandler if wrong else EchoHandler,
             limits=limits,
             log=logger,
             log_payload=log_payload,
