@@ -6,6 +6,7 @@
 - `Limits`: every bound of the server, with its default
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from echo.version import VERSION
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["EchoClient", "EchoHandler", "EchoServer", "Limits"]
 __version__ = VERSION
 
-# Imported when asked for: a client needs no server, and the pytest plugin neither.
+# Imported when they are asked for: the command line gets to answer signals before it has
+# loaded all of the house.
 _PLACES = {
     "EchoClient": "echo.client",
     "EchoHandler": "echo.server",
@@ -28,9 +30,6 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what the contents page names."""
     if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
+        raise AttributeError(f"module 'echo' has no attribute {name!r}")
     return getattr(import_module(_PLACES[name]), name)

@@ -26,7 +26,9 @@ app = App(
     version=VERSION,
     help_format="plaintext",
     config=[ENVIRONMENT],
+    suppress_keyboard_interrupt=False,
 )
+app.meta.suppress_keyboard_interrupt = False
 # Named by path, so that a command imports only what it needs.
 _COMMANDS = {
     "serve": (
@@ -88,7 +90,7 @@ def _read(path: Path) -> cyclopts.config.Dict:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Failure(f"can't read {path}: {reason(error)}", CONFIG) from error
-    except ValueError as error:  # bad UTF-8 or bad TOML
+    except (ValueError, RecursionError) as error:  # bad UTF-8, bad TOML, brackets without end
         raise Failure(f"{path} is not TOML: {error}", CONFIG) from error
     for name in tables:
         if name not in _COMMANDS:
@@ -119,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(text: str, code: int) -> int:
     line = " ".join(text.split())
-    with suppress(OSError):
-        print(f"echod: {line}", file=sys.stderr)
+    if sys.stderr is not None:  # it is where somebody closed it
+        with suppress(OSError):
+            print(f"echod: {line}", file=sys.stderr)
     return code

@@ -32,6 +32,7 @@ def fuzz(
     ] = BEYOND_BUFFERS,
     seed: int | None = None,
     deadline: Annotated[float, Parameter(validator=Number(gt=0, lte=LONGEST))] = 2.0,
+    half_close: bool = True,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Fuzz a server.
@@ -50,6 +51,8 @@ def fuzz(
         Number that the cases follow from, to repeat a search; by default another each time.
     deadline
         Seconds without progress after which a case has failed.
+    half_close
+        Try half-closes, too; without, the rest of a server that gets them wrong can be searched.
     json
         Show only the result, as one JSON object.
     """
@@ -60,6 +63,7 @@ def fuzz(
         max_size=max_size,
         seed=secrets.randbelow(SEEDS) if seed is None else seed,
         deadline=deadline,
+        half_close=half_close,
     )
     try:
         fuzzer.search()

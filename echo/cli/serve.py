@@ -124,7 +124,7 @@ def _fitting(limits: Limits) -> Limits:
 def _tune(cpu: str) -> None:
     try:
         tune(cpu)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise Failure(f"serve: --cpu {cpu} can't be used: {error}", CONFIG) from error
 
 
@@ -137,17 +137,29 @@ def _open_log(settings: Logging) -> EventLog:
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
-    writers = [LogWriter(sink)]
-    if sys.stderr.isatty() and path is not None:
-        writers.append(LogWriter(TerminalSink(sys.stderr)))
+    sinks = [sink]
+    if path is not None and sys.stderr is not None and sys.stderr.isatty():
+        sinks.append(TerminalSink(sys.stderr))
+    try:
+        writers = [LogWriter(sink) for sink in sinks]
+    except RuntimeError as error:
+        raise Failure(
+            f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
+        ) from error
     return EventLog(*writers, level=settings.log_level, path=path)
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
     if settings.log_file == "-":
-        return None, StreamSink(sys.stdout.fileno())
+        return None, StreamSink(_stdout())
     path = Path(settings.log_file)
     return path, FileSink(path, settings.log_max_size, settings.log_keep)
+
+
+def _stdout() -> int:
+    if sys.stdout is None:  # it is where somebody closed it
+        raise OSError(errno.EBADF, "standard output is closed")
+    return sys.stdout.fileno()
 
 
 def _bind(

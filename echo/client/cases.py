@@ -26,6 +26,9 @@ class Case:
     pauses_ms: tuple[int, ...]
     half_close: bool
 
+    def __repr__(self) -> str:
+        return f"<Case: {'; '.join(self.steps())}>"
+
     @property
     def payload(self) -> bytes:
         """All the pieces."""

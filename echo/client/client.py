@@ -97,10 +97,11 @@ class EchoClient:
         They count from the moment before it is sent to the moment at which the last of it is
         back; the account of it is made before and after.
         """
+        sock = self.sock
         self.ledger.sent(data)
         self.limit(within)
         began = time.perf_counter_ns()
-        self._send(data)
+        self._send(sock, data)
         self._wait(selectors.EVENT_READ)
         piece = self._recv()
         took = time.perf_counter_ns() - began
@@ -114,8 +115,9 @@ class EchoClient:
 
     def send(self, data: bytes) -> None:
         """Send all of `data`, taking in what comes back meanwhile."""
+        sock = self.sock
         self.ledger.sent(data)
-        self._send(data)
+        self._send(sock, data)
 
     def receive(self, count: int) -> bytes:
         """Give exactly the next `count` bytes that come back."""
@@ -160,21 +162,16 @@ class EchoClient:
             self._sock = None
         self._selector.close()
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, sock: socket.socket, data: bytes) -> None:
         left = memoryview(data)
         while left:
             try:
-                left = left[self.sock.send(left) :]
+                left = left[sock.send(left) :]
             except BlockingIOError:
-                self._make_room()
+                self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
+                self._settle(self._recv())
             except ConnectionError as error:
                 raise self._broken() from error
-
-    def _make_room(self) -> None:
-        """Wait until more can be sent; what comes back meanwhile is in the way of that."""
-        both = selectors.EVENT_READ | selectors.EVENT_WRITE
-        if self._wait(selectors.EVENT_WRITE if self.ended else both) & selectors.EVENT_READ:
-            self._settle(self._recv())
 
     def _await(self, count: int) -> None:
         while len(self._early) < count:
@@ -198,13 +195,12 @@ class EchoClient:
             self.ledger.received(data)
             self._early += data
 
-    def _wait(self, events: int) -> int:
+    def _wait(self, events: int) -> None:
         if events != self._watched:  # changing it costs a tenth of a small round trip
             self._selector.modify(self.sock, events)
             self._watched = events
-        for _, ready in self._selector.select(min(self.timeout, self._deadline.left())):
-            return ready
-        raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
+        if not self._selector.select(min(self.timeout, self._deadline.left())):
+            raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
 
     def _broken(self) -> EchoEnded:
         return EchoEnded(self.ledger.offset, self.ledger.missing, "broke")

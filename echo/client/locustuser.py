@@ -10,18 +10,17 @@ from __future__ import annotations
 import os
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from locust import User, constant, task
+from locust import User, constant
 
 from echo.client.client import EchoClient
 from echo.client.errors import EchoError
+from echo.client.latency import NS_PER_MS
 from echo.client.sizes import parse_sizes
 
 if TYPE_CHECKING:
     from typing import Any
-
-NS_PER_MS = 1_000_000
 
 
 class EchoUser(User):  # type: ignore[misc] # locust comes without types
@@ -39,15 +38,15 @@ class EchoUser(User):  # type: ignore[misc] # locust comes without types
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._sizes = parse_sizes(self.size)
+        self._random = random.Random()
         self._client: EchoClient | None = None
 
-    @task
     def echo(self) -> None:
         """Send a payload, and take it back."""
         if self._client is None and not self._connect():
             return
         assert self._client is not None
-        data = random.randbytes(self._sizes.draw(random.Random()))
+        data = self._random.randbytes(self._sizes.draw(self._random))
         began = time.perf_counter_ns()
         try:
             took = self._client.round_trip(data, self.timeout)
@@ -56,6 +55,8 @@ class EchoUser(User):  # type: ignore[misc] # locust comes without types
             self.on_stop()
         else:
             self._report("echo", took, len(data))
+
+    tasks: ClassVar = [echo]
 
     def _connect(self) -> bool:
         host, _, port = (self.host or "127.0.0.1:9000").removeprefix("tcp://").rpartition(":")

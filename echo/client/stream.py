@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echo.client.client import READ_BYTES, Selector
@@ -40,6 +41,7 @@ class EchoStream:
         self._room = threading.Condition()
         self._failure: OSError | None = None
         self._all_sent = False
+        self._send_failed = False
         self._over = False
 
     def __repr__(self) -> str:
@@ -72,7 +74,8 @@ class EchoStream:
         if self._failure is not None:
             raise self._failure
         if self._verify and not (self._all_sent and self.returned == self.sent):
-            raise EchoEnded(self.returned, self.sent - self.returned)
+            how = "broke" if self._send_failed else "ended"
+            raise EchoEnded(self.returned, self._missing(), how)
 
     def _receive(self, selector: selectors.BaseSelector) -> bytes:
         while True:
@@ -80,19 +83,20 @@ class EchoStream:
                 self._check_patience()
                 continue
             try:
-                return self._client.sock.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
+                with suppress(BlockingIOError):
+                    return self._client.sock.recv(READ_BYTES)
             except ConnectionError as error:
                 raise self._broken() from error
 
     def _check_patience(self) -> None:
-        missing = self.sent - self.returned
-        if self._all_sent or (self._verify and missing):
-            raise EchoTimeout(self.returned, missing, self._client.timeout)
+        if self._all_sent or self._missing():
+            raise EchoTimeout(self.returned, self._missing(), self._client.timeout)
+
+    def _missing(self) -> int:
+        return self._client.ledger.missing  # none is known of where nothing is compared
 
     def _broken(self) -> OSError | EchoError:
-        return self._failure or EchoEnded(self.returned, self.sent - self.returned, "broke")
+        return self._failure or EchoEnded(self.returned, self._missing(), "broke")
 
     # -- the sender's thread ------------------------------------------------------------
 
@@ -102,9 +106,8 @@ class EchoStream:
                 self._send(data)
             self._all_sent = True
             self._client.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            # The connection broke, or is closed by now: the receiving side says how.
-            return
+        except OSError:  # the connection broke, or is closed by now: the caller's thread says so
+            self._send_failed = True
 
     def _read(self, read: Callable[[], bytes]) -> bytes:
         with self._room:
@@ -125,7 +128,8 @@ class EchoStream:
         with Selector() as selector:
             selector.register(self._client.sock, selectors.EVENT_WRITE)
             while left and not self._over:
-                if selector.select(self._client.timeout):
+                selector.select(self._client.timeout)
+                with suppress(BlockingIOError):
                     count = self._client.sock.send(left)
                     left = left[count:]
                     with self._room:

@@ -44,8 +44,10 @@ from echo.server.waiting import Bell
 LINGERING = frozenset(
     {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
 )
-# Seconds that session threads get to write their last lines after a cut.
-CUT_GRACE = 0.5
+# Seconds that session threads get to end by themselves after a cut, and then those that are
+# at their last line already. With the log's last second they stay below two.
+CUT_GRACE = 0.6
+LINE_GRACE = 0.2
 
 
 class EchoServer(ListeningServer):
@@ -138,7 +140,7 @@ class EchoServer(ListeningServer):
         """Give the connection a place and a thread of its own."""
         session = self._enter(request, client_address)
         try:
-            self._session_threads.run(lambda: self.process_request_thread(request, client_address))
+            self._session_threads.run(lambda: self._attend(session, client_address))
         except BaseException as error:
             self.sessions.forget(session)
             if not isinstance(error, RuntimeError | MemoryError):
@@ -155,29 +157,36 @@ class EchoServer(ListeningServer):
 
     # -- a session's own thread ---------------------------------------------------------
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+    def _attend(self, session: Session, client_address: Any) -> None:
         """Run one session, from its first line in the log to its last."""
-        session = self.sessions[request]
-        self._opened(session)
-        session.reason = self._run(session, client_address)
         try:
-            self.shutdown_request(request)
-        except Exception:  # noqa: BLE001 - an overridden hook may raise anything
-            self._contain(request, client_address)
-            self._discard(request)
-        self._ended(session)
+            if self.sessions.open(session):
+                self._opened(session)
+                self.process_request_thread(session.request, client_address)
+        except BaseException:  # noqa: BLE001 - an overridden hook may raise anything
+            session.reason = Reason.ERROR
+            self._contain(session.request, client_address)
+        finally:
+            self._discard(session.request)
+            self._ended(session, session.reason)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Let the handler serve its client, and close the connection."""
+        session = self.sessions[request]
+        session.reason = self._run(session, client_address)
+        self.shutdown_request(request)
+        if session.cut:  # while its handler worked, or while it lingered
+            session.reason = Reason.CUT
 
     def _run(self, session: Session, client_address: Any) -> Reason:
         """Let the handler work, and say why it stopped."""
         try:
             self.finish_request(session.request, client_address)
         except SessionEnd as end:
-            reason = end.reason
+            return end.reason
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            reason = self._blame(error, session, client_address)
-        else:
-            reason = session.reason
-        return Reason.CUT if session.cut else reason
+            return self._blame(error, session, client_address)
+        return session.reason
 
     def _blame(self, error: BaseException, session: Session, client_address: Any) -> Reason:
         if isinstance(error, OSError) and error.errno in BROKEN:
@@ -197,7 +206,6 @@ class EchoServer(ListeningServer):
         request.close()
 
     def _opened(self, session: Session) -> None:
-        self.sessions.open(session)
         self.emit(
             events.SESSION_ACCEPTED,
             session_id=session.session_id,
@@ -207,18 +215,21 @@ class EchoServer(ListeningServer):
             active_sessions=session.active_sessions,
         )
 
-    def _ended(self, session: Session) -> None:
-        if self.sessions.end(session):
-            self.emit(
-                events.SESSION_CLOSED,
-                session_id=session.session_id,
-                peer_ip=session.peer_ip,
-                peer_port=session.peer_port,
-                reason=session.reason.value,
-                received_bytes=session.received_bytes,
-                sent_bytes=session.sent_bytes,
-                duration_s=session.duration_s,
-            )
+    def _ended(self, session: Session, reason: Reason) -> None:
+        """Write the last line, unless somebody else does."""
+        facts = self.sessions.end(session, reason)
+        if facts is None:
+            return
+        self.emit(
+            events.SESSION_CLOSED,
+            session_id=facts.session_id,
+            peer_ip=facts.peer_ip,
+            peer_port=facts.peer_port,
+            reason=facts.reason.value,
+            received_bytes=facts.received_bytes,
+            sent_bytes=facts.sent_bytes,
+            duration_s=facts.duration_s,
+        )
         self.sessions.forget(session)
 
     def _discard(self, request: socket.socket) -> None:
@@ -248,8 +259,8 @@ class EchoServer(ListeningServer):
         self.sessions.cut()
         self.sessions.wait(CUT_GRACE)
         for session in self.sessions.live():  # its thread hangs, which must not cost the line
-            session.reason = Reason.CUT
-            self._ended(session)
+            self._ended(session, Reason.CUT)
+        self.sessions.wait(LINE_GRACE)
 
     def server_close(self) -> None:
         """Cut what is left and give everything back; bounded in time."""

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,9 @@ class Session:
     active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
     started: float = field(default_factory=time.monotonic)
-    # The three below change under the register's lock only.
+    # The four below change under the register's lock only.
     placed: bool = False  # it counts against the limits
+    opened: bool = False  # its thread has begun, and it counts as accepted
     ended: bool = False  # its last line is somebody's already
     cut: bool = False
 
@@ -126,11 +128,12 @@ class Sessions:
             session.placed = True
             session.active_sessions = self._placed
 
-    def open(self, session: Session) -> None:
-        """Count it as accepted: its thread has begun."""
-        del session
+    def open(self, session: Session) -> bool:
+        """Count it as accepted: its thread has begun. False when a stop has given it up before."""
         with self._lock:
-            self.accepted += 1
+            session.opened = not session.ended
+            self.accepted += session.opened
+            return session.opened
 
     def give_back(self, request: socket.socket) -> None:
         """Give a socket's place back, before the socket is closed; twice is once.
@@ -142,23 +145,34 @@ class Sessions:
             if session is not None:
                 self._free_place(session)
 
-    def end(self, session: Session) -> bool:
-        """Add it to the totals; True for the one caller that is to write its last line."""
+    def end(self, session: Session, reason: Reason) -> Session | None:
+        """Add it to the totals; give its final facts to the one who is to write its last line.
+
+        They are a copy: the thread of a session that was given up may still be counting. A
+        session whose thread has never begun has no line at all.
+        """
         with self._lock:
             if session.ended:
-                return False
+                return None
             session.ended = True
-            self.reasons[session.reason] += 1
+            session.reason = reason
+            if not session.opened:
+                self._forget(session)
+                return None
+            self.reasons[reason] += 1
             self._received_bytes += session.received_bytes
             self._sent_bytes += session.sent_bytes
-            return True
+            return copy(session)
 
     def forget(self, session: Session) -> None:
         """Take it out of the register: nothing more will be heard of it."""
         with self._lock:
-            self._free_place(session)
-            self._live.pop(session.request, None)
-            self._ring_if_empty()
+            self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        self._free_place(session)
+        self._live.pop(session.request, None)
+        self._ring_if_empty()
 
     def _free_place(self, session: Session) -> None:
         if not session.placed:

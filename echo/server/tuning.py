@@ -40,9 +40,10 @@ def pin(cpu: str) -> None:
     if not hasattr(os, "sched_setaffinity"):
         raise ValueError("this system can't pin a process: leave --cpu out")
     allowed = os.sched_getaffinity(0)
-    chosen = max(allowed) if cpu == "auto" else int(cpu)
-    if chosen not in allowed:
-        raise ValueError(f"this process may not use processor {chosen}, only {sorted(allowed)}")
+    numbers = {str(number): number for number in sorted(allowed)}
+    chosen = max(allowed) if cpu == "auto" else numbers.get(cpu)
+    if chosen is None:
+        raise ValueError(f"it is auto, none, or a processor of this process: {', '.join(numbers)}")
     os.sched_setaffinity(0, {chosen})
 
 

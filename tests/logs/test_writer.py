@@ -1,0 +1,559 @@
+"""The fifth promise: nothing that goes wrong with the log stops or slows a session."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echo.limits import LOG_FIELD_CHARS
+from echo.logs import sinks, writer
+from echo.logs.eventlog import EventLog
+from echo.logs.lines import json_line
+from echo.logs.sinks import FileSink, StreamSink, TerminalSink, Unfinished
+from echo.logs.writer import LogWriter
+from tests import vocabulary
+from tests.waiting import seconds, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Memory:
+    """A sink in memory that can fail halfway, or block."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.room = 10**9  # bytes that it still takes
+        self.gate = threading.Event()
+        self.gate.set()
+        self.reopened: list[bytes] = []
+        self.closed = False
+
+    def write(self, lines: bytes) -> None:
+        """Take what there is room for."""
+        self.gate.wait(seconds(10))
+        taken = lines[: self.room]
+        self.data += taken
+        self.room -= len(taken)
+        if len(taken) < len(lines):
+            raise Unfinished(OSError(28, "No space left on device"), lines[len(taken) :])
+
+    def reopen(self) -> bool:
+        """Begin anew."""
+        self.reopened.append(self.data)
+        self.data = b""
+        return True
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.closed = True
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a failed write be tried again soon."""
+    monkeypatch.setattr(writer, "RETRY_PAUSE", 0.02)
+
+
+def test_lines_are_written_in_order() -> None:
+    """Lines of one thread stay in their order, and all are there at the end."""
+    sink = Memory()
+    log = LogWriter(sink)
+    lines = [b"%d\n" % number for number in range(50_000)]
+    for line in lines:
+        log.put(line)
+
+    assert log.close(seconds(10))
+    assert sink.data == b"".join(lines)
+    assert sink.closed
+    assert repr(log) == "<LogWriter 0 bytes queued, 0 lines dropped>"
+
+
+def test_what_finds_no_room_is_counted_where_it_is_missing() -> None:
+    """A full queue drops new lines; the next that fits comes after their count."""
+    sink = Memory()
+    sink.gate.clear()
+    log = LogWriter(sink, capacity=100)
+    log.put(b"first\n")
+    wait_until(lambda: repr(log).startswith("<LogWriter 0 bytes"), what="the writer took it")
+    for _ in range(30):
+        log.put(b"123456789\n")
+    sink.gate.set()
+    wait_until(lambda: sink.data.count(b"\n") == 12)
+    log.put(b"last\n")
+    log.close(seconds(10))
+    lines = sink.data.splitlines()
+
+    assert lines[0] == b"first"
+    assert lines[1:11] == [b"123456789"] * 10
+    assert json.loads(lines[11])["count"] == 20
+    assert lines[12:] == [b"last"]
+    assert log.dropped == 20
+
+
+def test_a_gap_is_reported_before_the_next_line_that_fits() -> None:
+    """The count stands where the lines are missing, though the queue was never empty."""
+    sink = Memory()
+    sink.gate.clear()
+    log = LogWriter(sink, capacity=300)
+    log.put(b"taken\n")
+    wait_until(lambda: repr(log).startswith("<LogWriter 0 bytes"))
+    log.put(bytes(290) + b"\n")
+    log.put(b"does not fit\n")
+    log.put(b"fits\n")
+    sink.gate.set()
+    log.close(seconds(10))
+    lines = sink.data.splitlines()
+
+    assert [line[:1] for line in lines] == [b"t", b"\0", b"{", b"f"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("room", [0, 1, 5, 6, 7, 11, 12])
+def test_a_write_that_fails_halfway_goes_on_where_it_stopped(room: int) -> None:
+    """A full disk tears no line: when there is room again, the rest of it comes first."""
+    sink = Memory()
+    sink.room = room
+    log = LogWriter(sink)
+    log.put(b"first\n")
+    log.put(b"second\n")
+    wait_until(lambda: len(sink.data) == room)
+    sink.room = 10**9
+    log.put(b"third\n")
+
+    assert log.close(seconds(10))
+    assert sink.data == b"first\nsecond\nthird\n"
+
+
+def test_a_sink_that_never_recovers_doesn_t_keep_the_writer() -> None:
+    """What can't be written by the end is counted as lost."""
+    sink = Memory()
+    sink.room = 3
+    log = LogWriter(sink)
+    log.put(b"first\n")
+    log.put(b"second\n")
+    wait_until(lambda: sink.data == b"fir")
+
+    assert not log.close(seconds(10))
+    assert log.dropped == 2
+    assert sink.closed
+
+
+def test_a_sink_that_blocks_doesn_t_keep_the_end() -> None:
+    """A stalled pipe costs its lines, and the time that `close` was given."""
+    sink = Memory()
+    sink.gate.clear()
+    log = LogWriter(sink)
+    log.put(b"first\n")
+    wait_until(lambda: repr(log).startswith("<LogWriter 0 bytes"))
+    log.put(b"second\n")
+
+    assert not log.close(0.01)
+    assert log.dropped == 2
+    sink.gate.set()
+
+
+def test_reopening_comes_between_lines() -> None:
+    """What was logged before goes to the old file, what comes after to the new one."""
+    sink = Memory()
+    log = LogWriter(sink)
+    log.put(b"before\n")
+    log.reopen(Path("new"))
+    wait_until(lambda: sink.reopened)
+    log.put(b"after\n")
+    log.close(seconds(10))
+
+    assert sink.reopened == [b"before\n"]
+    assert json.loads(sink.data.splitlines()[0])["event"] == "log.reopened"
+    assert sink.data.splitlines()[1] == b"after"
+
+
+def test_reopening_at_the_very_end_is_still_done() -> None:
+    """A reopening that was asked for just before the end happens before the end."""
+    sink = Memory()
+    sink.gate.clear()
+    log = LogWriter(sink)
+    log.put(b"before\n")
+    wait_until(lambda: repr(log).startswith("<LogWriter 0 bytes"))
+    log.reopen(Path("new"))
+    log.close(0)
+    sink.gate.set()
+    wait_until(lambda: b"log.reopened" in sink.data)
+
+    assert sink.reopened == [b"before\n"]
+
+
+def test_reopening_on_a_full_disk_leaves_no_half_line() -> None:
+    """A line that was torn by a full disk is written anew in another file: none is lost."""
+    sink = Memory()
+    sink.room = 8
+    log = LogWriter(sink)
+    log.put(b"first\n")
+    log.put(b"second\n")
+    log.put(b"third\n")
+    wait_until(lambda: sink.data == b"first\nse")
+    reopen = sink.reopen
+
+    def reopen_on_another_disk() -> bool:
+        sink.room = 10**9
+        return reopen()
+
+    sink.reopen = reopen_on_another_disk  # type: ignore[method-assign]
+    log.reopen(Path("new"))
+    wait_until(lambda: sink.reopened)
+    log.close(seconds(10))
+
+    assert sink.data.startswith(b"second\nthird\n")
+    assert log.dropped == 0
+
+
+def test_reopening_the_same_file_goes_on_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    """HUP without a rename, while a full disk has torn a line: the same file gets its end."""
+    disk = FileSink(tmp_path / "log")
+    sink = Halfway(disk)
+    log = LogWriter(sink)
+    log.put(b"first\n")
+    log.put(b"second\n")
+    wait_until(lambda: disk.path.read_bytes() == b"first\nse")
+    log.reopen(disk.path)
+    wait_until(lambda: b"log.reopened" in disk.path.read_bytes())
+    log.close(seconds(10))
+
+    assert disk.path.read_bytes().startswith(b"first\nsecond\n{")
+
+
+class Halfway:
+    """A file on a disk that is full after eight bytes, until it is opened anew."""
+
+    def __init__(self, disk: FileSink) -> None:
+        self.write = self._write_some
+        self.close = disk.close
+        self._disk = disk
+
+    def _write_some(self, lines: bytes) -> None:
+        if not lines[8:]:
+            raise Unfinished(OSError(28, "No space left on device"), lines)
+        self._disk.write(lines[:8])
+        raise Unfinished(OSError(28, "No space left on device"), lines[8:])
+
+    def reopen(self) -> bool:
+        """Find that there is room again."""
+        self.write = self._disk.write
+        return self._disk.reopen()
+
+
+def test_a_log_that_can_t_be_reopened_says_so_in_the_old_one(tmp_path: Path) -> None:
+    """When the new file can't be had, the old one goes on, with the reason in it."""
+    path = tmp_path / "folder" / "log"
+    log = LogWriter(FileSink(path))
+    moved = path.rename(tmp_path / "moved")
+    path.parent.rmdir()
+    path.parent.write_bytes(b"a file in the folder's place")
+    log.reopen(path)
+    wait_until(moved.read_bytes)
+    log.close(seconds(10))
+    (line,) = vocabulary.parse(moved.read_bytes())
+
+    assert (line["event"], line["where"]) == ("server.error", "log")
+
+
+# -- sinks --------------------------------------------------------------------------------
+
+
+def names(folder: Path) -> list[str]:
+    """List a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_turns_between_lines(tmp_path: Path) -> None:
+    """No file exceeds its size, no line is torn or lost, the oldest file goes."""
+    path = tmp_path / "log"
+    sink = FileSink(path, max_bytes=100, keep=2)
+    lines = [b"line %02d\n" % number for number in range(40)]  # 8 bytes each, 12 a file
+    sink.write(b"".join(lines[:30]))
+    for line in lines[30:]:
+        sink.write(line)
+    sink.close()
+
+    assert names(tmp_path) == ["log", "log.1", "log.2"]
+    assert path.read_bytes() == b"".join(lines[36:])
+    assert (tmp_path / "log.1").read_bytes() == b"".join(lines[24:36])
+    assert (tmp_path / "log.2").read_bytes() == b"".join(lines[12:24])
+
+
+def test_a_file_that_keeps_none_begins_again(tmp_path: Path) -> None:
+    """With nothing to keep, a full file is begun anew."""
+    sink = FileSink(tmp_path / "log", max_bytes=10, keep=0)
+    sink.write(b"first...\nsecond..\n")
+    sink.close()
+
+    assert (tmp_path / "log").read_bytes() == b"second..\n"
+    assert names(tmp_path) == ["log"]
+
+
+def test_a_line_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
+    """A line is never torn, even where it is too long."""
+    sink = FileSink(tmp_path / "log", max_bytes=10, keep=5)
+    sink.write(b"short\n" + b"x" * 50 + b"\nshort\n")
+    sink.close()
+
+    assert (tmp_path / "log.2").read_bytes() == b"short\n"
+    assert (tmp_path / "log.1").read_bytes() == b"x" * 50 + b"\n"
+
+
+def test_a_file_that_somebody_else_moved_is_not_moved_again(tmp_path: Path) -> None:
+    """The turn leaves alone what stands in the file's place by now."""
+    path = tmp_path / "log"
+    sink = FileSink(path, max_bytes=10)
+    sink.write(b"first...\n")
+    path.rename(tmp_path / "moved")
+    path.write_bytes(b"other\n")
+    sink.write(b"second..\n")
+    sink.close()
+
+    assert path.read_bytes() == b"other\nsecond..\n"
+    assert not (tmp_path / "log.1").exists()
+
+
+def test_a_turn_makes_the_folder_anew(tmp_path: Path) -> None:
+    """When somebody took the folder away, the next turn begins a file where it belongs."""
+    path = tmp_path / "folder" / "log"
+    sink = FileSink(path, max_bytes=10)
+    sink.write(b"first...\n")
+    moved = path.rename(tmp_path / "moved")
+    path.parent.rmdir()
+    sink.write(b"second..\n")
+    sink.close()
+
+    assert moved.read_bytes() == b"first...\n"
+    assert path.read_bytes() == b"second..\n"
+
+
+def test_a_turn_that_fails_loses_nothing_and_is_made_up_for(tmp_path: Path) -> None:
+    """Where no new file can be had the old one goes on, too long, until one can."""
+    path = tmp_path / "folder" / "log"
+    sink = FileSink(path, max_bytes=20)
+    sink.write(b"first...\n")
+    moved = path.rename(tmp_path / "moved")
+    path.parent.rmdir()
+    path.parent.write_bytes(b"a file in the folder's place")
+    sink.write(b"second..\nthird...\nfourth..\n")
+    path.parent.unlink()
+    sink.write(b"fifth...\n")
+    sink.close()
+
+    assert moved.read_bytes() == b"first...\nsecond..\nthird...\nfourth..\n"
+    assert path.read_bytes() == b"fifth...\n"
+
+
+def test_a_turn_that_failed_halfway_moves_nothing_twice(tmp_path: Path) -> None:
+    """However often the newest file can't be moved, no older one falls off the end."""
+    path = tmp_path / "log"
+    for number in range(4):
+        Path(f"{path}.{number}" if number else path).write_bytes(b"%d: full\n" % number)
+    sink = FileSink(path, max_bytes=10, keep=3)
+    blocked = tmp_path / "log.1"
+    blocked.unlink()
+    blocked.mkdir()  # nothing can be moved here
+    (blocked / "x").touch()
+    for _ in range(3):
+        sink.write(b"more....\n")
+    sink.close()
+
+    assert (tmp_path / "log.2").is_dir()
+    assert (tmp_path / "log.3").read_bytes() == b"2: full\n"
+
+
+def test_half_a_line_stays_in_the_file_of_its_beginning(tmp_path: Path) -> None:
+    """A line that a full disk has torn is ended before the file turns."""
+    path = tmp_path / "log"
+    sink = FileSink(path, max_bytes=10)
+    sink.write(b"first...")
+    sink._count(b"")  # nothing more was taken
+    sink.write(b"line\nsecond..\n")
+    sink.close()
+
+    assert (tmp_path / "log.1").read_bytes() == b"first...line\n"
+    assert path.read_bytes() == b"second..\n"
+
+
+def test_half_a_line_of_a_crash_is_ended(tmp_path: Path) -> None:
+    """What a killed daemon left unfinished doesn't swallow the first line of the next one."""
+    path = tmp_path / "log"
+    path.write_bytes(b'whole\n{"torn')
+    for _ in range(2):
+        sink = FileSink(path)
+        sink.write(b"next\n")
+        sink.close()
+
+    assert path.read_bytes() == b'whole\n{"torn\nnext\nnext\n'
+
+
+def test_a_pipe_is_a_log_that_doesn_t_turn(tmp_path: Path) -> None:
+    """A named pipe is written like a file, and without a reader it is an error, not a wait."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="No such device"):
+        FileSink(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sink = FileSink(path, max_bytes=10)
+    sink.write(b"much more than ten\n" * 3)
+    data = os.read(reader, 1000)
+    os.close(reader)
+    with pytest.raises(Unfinished) as caught:
+        sink.write(b"nobody reads\n")
+    sink.close()
+
+    assert data == b"much more than ten\n" * 3
+    assert caught.value.rest == b"nobody reads\n"
+    assert repr(sink) == f"<FileSink {path} 57 bytes>"
+
+
+def test_a_failing_file_gives_back_all_that_is_unwritten(tmp_path: Path) -> None:
+    """What comes after the part that failed is not forgotten."""
+    sink = FileSink(Path("/dev/full"))
+    sink._turns, sink.max_bytes = True, 10  # as a full disk would
+    with pytest.raises(Unfinished) as caught:
+        sink.write(b"first...\nsecond..\n")
+    sink.close()
+
+    assert caught.value.rest == b"first...\nsecond..\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_terminal_shows_what_it_can(tmp_path: Path) -> None:
+    """A terminal gets readable lines in its own encoding, and its end is no error."""
+    path = tmp_path / "screen"
+    with path.open("w", encoding="ascii") as stream:
+        sink = TerminalSink(stream)
+        sink.write('{"event":"hello","name":"Zoë"}\n'.encode())
+        sink.reopen()
+        sink.close()
+    with path.open("r", encoding="ascii") as stream:
+        TerminalSink(stream).write(b"not writable\n")
+
+    assert b"Zo\\xeb" in path.read_bytes()
+    assert b"\x1b[" in path.read_bytes()
+
+
+def test_a_stream_is_somebody_else_s_to_close() -> None:
+    """Standard output stays open."""
+    reader, pipe = os.pipe()
+    sink = StreamSink(pipe)
+    sink.reopen()
+    sink.write(b"x\n")
+    sink.close()
+    os.write(pipe, b"y\n")
+
+    assert os.read(reader, 10) == b"x\ny\n"
+    os.close(pipe)
+    os.close(reader)
+
+
+# -- events -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def event_log() -> Iterator[tuple[EventLog, Memory]]:
+    """Give an event log in memory; structlog is itself again afterwards."""
+    sink = Memory()
+    log = EventLog(LogWriter(sink), level="info")
+    yield log, sink
+    structlog.reset_defaults()
+
+
+def logged(log: EventLog, sink: Memory) -> list[dict[str, Any]]:
+    """Close a log, and give its lines."""
+    log.close(seconds(10))
+    return vocabulary.parse(sink.data)
+
+
+def test_structlog_ends_in_lines(event_log: tuple[EventLog, Memory]) -> None:
+    """Events from the level on become lines, with a time, a level and their fields in order."""
+    log, sink = event_log
+    logger = log.configure()
+    logger.debug("session.data", bytes=1)
+    logger.info("session.closed", reason="eof")
+    log.level = "debug"
+    logger.debug("session.data", bytes=2)
+    log.reopen()  # it has no file
+    lines = logged(log, sink)
+
+    assert [list(line) for line in lines] == [
+        ["timestamp", "level", "event", "reason"],
+        ["timestamp", "level", "event", "bytes"],
+    ]
+    assert lines[1]["bytes"] == 2
+    assert repr(log) == "<EventLog debug, 0 lines dropped>"
+
+
+def test_the_lines_are_in_the_order_of_their_times(event_log: tuple[EventLog, Memory]) -> None:
+    """However many threads log, time never runs backwards in the file."""
+    log, sink = event_log
+    logger = log.configure()
+    threads = [
+        threading.Thread(target=lambda: [logger.info("x", n=n) for n in range(500)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    times = [line["timestamp"] for line in logged(log, sink)]
+
+    assert len(times) == 4000
+    assert times == sorted(times)
+
+
+@given(
+    fields=st.dictionaries(
+        st.text(max_size=20).filter(lambda name: name not in {"timestamp", "level", "event"}),
+        st.one_of(
+            st.text(st.characters(), max_size=100),
+            st.text(st.characters(categories=["Cs", "Cc", "Zl"]), max_size=20),
+            st.integers(),
+            st.floats(),
+            st.binary(max_size=20),
+            st.none(),
+        ),
+        max_size=5,
+    )
+)
+def test_whatever_is_logged_is_one_strict_line(fields: dict[str, Any]) -> None:
+    """Newlines, forged JSON, lone surrogates, huge numbers: one line out for each event in."""
+    line = json_line("info", "x", fields)
+
+    assert line.count(b"\n") == 1
+    (parsed,) = vocabulary.parse(line)
+    assert list(parsed)[:3] == ["timestamp", "level", "event"]
+
+
+def test_a_long_field_keeps_its_end(event_log: tuple[EventLog, Memory]) -> None:
+    """A field is bounded, and of a traceback its end is what matters."""
+    log, sink = event_log
+    log.configure().error("server.error", exception="x" * 100_000 + "the end")
+    (line,) = logged(log, sink)
+
+    assert len(line["exception"]) <= LOG_FIELD_CHARS + 2
+    assert line["exception"].endswith("the end")
+
+
+def test_writing_all_takes_short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that takes one byte at a time still writes all."""
+    reader, pipe = os.pipe()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:1])))
+    sinks.write_all(pipe, b"hello\n")
+    monkeypatch.undo()
+
+    assert os.read(reader, 100) == b"hello\n"
+    os.close(pipe)
+    os.close(reader)
