@@ -29,6 +29,11 @@ class Case:
     def __repr__(self) -> str:
         return f"<Case: {'; '.join(self.steps())}>"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Keep hypothesis from writing out megabytes of payload."""
+        del cycle
+        printer.text(repr(self))
+
     @property
     def payload(self) -> bytes:
         """All the pieces."""
