@@ -128,7 +128,7 @@ class EchoClient:
 
     def check_silence(self) -> None:
         """Raise `EchoMismatch` if more has come back by now than was sent."""
-        self._settle(self._recv())
+        self._take_in()
 
     def half_close(self) -> None:
         """Send the end of the stream; the rest of the echo can still be received. Twice is once."""
@@ -145,7 +145,7 @@ class EchoClient:
         self.half_close()
         while not self.ended:
             self._wait(selectors.EVENT_READ)
-            self._settle(self._recv())
+            self._take_in()
         if self.ledger.missing:
             raise EchoEnded(self.ledger.offset, self.ledger.missing)
         return self.receive(len(self._early))
@@ -169,7 +169,7 @@ class EchoClient:
                 left = left[sock.send(left) :]
             except BlockingIOError:
                 self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
-                self._settle(self._recv())
+                self._take_in()
             except ConnectionError as error:
                 raise self._broken() from error
 
@@ -178,7 +178,10 @@ class EchoClient:
             if self.ended:
                 raise EchoEnded(self.ledger.offset, count - len(self._early))
             self._wait(selectors.EVENT_READ)
-            self._settle(self._recv())
+            self._take_in()
+
+    def _take_in(self) -> None:
+        self._settle(self._recv())
 
     def _recv(self) -> bytes | None:
         """Take what is there; None where nothing is."""
