@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 
 from echo.cli.connect import Port
 from echo.cli.failure import USAGE, Failure
-from echo.cli.output import show, show_json, unreachable
+from echo.cli.output import check_output, show, show_json, unreachable
 from echo.limits import BEYOND_BUFFERS, LONGEST, PAYLOAD_BYTES
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def fuzz(
     json
         Show only the result, as one JSON object.
     """
+    check_output("fuzz")
     fuzzer = _fuzzer()(
         host,
         port,

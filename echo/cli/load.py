@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from echo.cli.connect import Port
 from echo.cli.failure import USAGE, Failure
-from echo.cli.output import milliseconds, show, show_json, unreachable
+from echo.cli.output import check_output, milliseconds, show, show_json, unreachable
 from echo.client.load import Load
 from echo.client.plan import LoadPlan
 
@@ -47,6 +47,7 @@ def load(
     json
         Show only the figures, as one JSON object.
     """
+    check_output("load")
     _fit_descriptors(plan.sessions)
     load = Load(host, port, plan)
     try:

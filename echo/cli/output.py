@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+def check_output(command: str) -> None:
+    """Fail before the work is done where its result could not be shown."""
+    if sys.stdout is None:  # it is where somebody closed it
+        raise Failure(f"{command}: standard output is closed: redirect it to a file")
+
+
 def show(*results: RenderableType) -> None:
     """Write results, a line or a table each; `Failure` where nobody can read them."""
-    if sys.stdout is None:
-        raise Failure("standard output is closed: redirect it to a file, or to /dev/null")
     try:
         for result in results:
             if isinstance(result, str):

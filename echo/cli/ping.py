@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 
 from echo.cli.connect import Port
 from echo.cli.failure import Failure
-from echo.cli.output import milliseconds, show, show_json, unreachable
+from echo.cli.output import check_output, milliseconds, show, show_json, unreachable
 from echo.client.ping import Pinger
 from echo.deadline import Deadline
 from echo.limits import LONGEST, PAYLOAD_BYTES
@@ -62,6 +62,7 @@ def ping(
     json
         Show only the summary, as one JSON object.
     """
+    check_output("ping")
     numbers = range(count) if count else counting()
     with Pinger(host, port, size=size, timeout=timeout, reconnect=reconnect) as pinger:
         if not (quiet or json):
