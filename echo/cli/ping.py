@@ -65,10 +65,10 @@ def ping(
     check_output("ping")
     numbers = range(count) if count else counting()
     with Pinger(host, port, size=size, timeout=timeout, reconnect=reconnect) as pinger:
-        if not (quiet or json):
-            show(f"PING {host} port {port}: {size} bytes each")
         last = None
         with suppress(KeyboardInterrupt):
+            if not (quiet or json):
+                show(f"PING {host} port {port}: {size} bytes each")
             for reply in _replies(pinger, iter(numbers), interval):
                 last = reply
                 if not (quiet or json):

@@ -46,7 +46,7 @@ def test_without_faults_it_is_an_echo_server() -> None:
     with running_server(faults=Faults()) as server, connect(server) as client:
         echo = client.echo(bytes(300_000))
         assert server.received_bytes == 300_000
-        assert [session.sent_bytes for session in server.sessions] == [300_000]
+        wait_until(lambda: [session.sent_bytes for session in server.sessions] == [300_000])
         assert (server.host, server.port) == server.address
         client.finish()
     check_events(server)
