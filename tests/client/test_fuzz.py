@@ -146,7 +146,7 @@ def test_a_server_that_is_gone_after_a_case_is_found() -> None:
         words = [sys.executable, "-c", FRAGILE, str(listener.fileno())]
         process = subprocess.Popen(words, pass_fds=[listener.fileno()])
     try:
-        fuzzer = Fuzzer(*address, seed=1, max_size=600, deadline=seconds(5))
+        fuzzer = Fuzzer(*address, seed=1, max_size=600, deadline=seconds(1))
         fuzzer.search()
     finally:
         process.kill()

@@ -23,7 +23,7 @@ def test_waiting_for_an_event_ends() -> None:
     log = EventList()
     log.info("something")
 
-    with pytest.raises(TimeoutError, match="1 of 2 something in 0.01 s"):
+    with pytest.raises(TimeoutError, match=r"1 of 2 something in 0\.01 s"):
         log.wait_for("something", 2, timeout=0.01)
 
 
