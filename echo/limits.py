@@ -40,10 +40,10 @@ class Limits:
     max_sessions: int = 10_000
     """Sessions at once, in all."""
 
-    # One address alone can't take every place. Raise it behind a load balancer, where
-    # every session comes from the balancer's address.
+    # One host alone can't take every place; an IPv6 host has a whole /64. Raise it behind a load
+    # balancer, where every session comes from the balancer's address.
     max_sessions_per_peer: int = 1_000
-    """Sessions at once from one IP address."""
+    """Sessions at once from one peer: an IPv4 address, or an IPv6 network of 64 bits."""
 
     # Long enough for a person who types, short enough that forgotten sessions go.
     idle_timeout: float = 300.0

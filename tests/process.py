@@ -176,7 +176,7 @@ class DaemonProcess:
         try:
             if self.process.poll() is None:
                 if self.port:
-                    self._check_leftovers()
+                    self.check_leftovers()
                 self.stop()
         finally:
             self.kill()
@@ -184,7 +184,7 @@ class DaemonProcess:
         assert self.process.returncode == self.expect_code
         self._check_log()
 
-    def _check_leftovers(self) -> None:
+    def check_leftovers(self) -> None:
         """See that what sessions took has been given back, once the last of them is over."""
         wait_until(self._no_sessions, 30, "every session's closing line")
         wait_until(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -22,6 +23,7 @@ from echo.cli.failure import (
     USAGE,
     Failure,
     reason,
+    say,
 )
 from echo.events import Stop
 from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT, Limits
@@ -31,8 +33,13 @@ from echo.logs.writer import LogWriter
 from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
 from echo.server.signals import Signals
-from echo.server.tuning import fit_descriptors, tune
+from echo.server.tuning import Pin, fit_descriptors, tune
 from echo.testing.faults import Faults, FaultyHandler, FaultyServer, parse_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Kind = tuple[Callable[..., EchoServer], type[EchoHandler]]
 
 _CLIENT_TESTS = Group("Tests of clients", sort_key=9)
 # Seconds at the end for the lines that are not written yet: a log that is stuck must not
@@ -55,6 +62,9 @@ class Listen:
 
     cpu: str = "auto"
     """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
+
+    loop: Literal["auto", "compiled", "python"] = "auto"
+    """The echo loop: compiled where it could be installed, or in Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +101,12 @@ def serve(
     faults = _faults(fault)
     with Signals() as signals:
         fitting = _fitting(limits)
-        _tune(listen.cpu)
+        kind = _kind(faults, listen.loop)
+        pin = _tune(listen.cpu)
         log = _open_log(logging)
         logger = log.configure()
         try:
-            with _bind(listen, fitting, logger, log.debug, faults) as server:
+            with _bind(listen, kind, fitting, logger, log.debug, pin) as server:
                 stop = Daemon(server, log, signals).run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
@@ -109,21 +120,43 @@ def _faults(words: tuple[str, ...]) -> Faults:
         raise Failure(f"serve: --fault can't be used: {error}", USAGE) from error
 
 
+def _kind(faults: Faults, loop: str) -> Kind:
+    """Choose the server and its handler: those that do wrong only where that is asked for."""
+    if faults.active():
+        return partial(FaultyServer, faults=faults), FaultyHandler
+    return EchoServer, _handler(loop)
+
+
+def _handler(loop: str) -> type[EchoHandler]:
+    """Choose the loop; the compiled one is there where a compiler was at the installation."""
+    if loop == "python":
+        return EchoHandler
+    try:
+        from echo.server.compiled import CompiledHandler
+    except ImportError as error:
+        if loop == "auto":
+            return EchoHandler
+        raise Failure(
+            "serve: --loop compiled isn't there: install again with a C compiler, or leave it out",
+            CONFIG,
+        ) from error
+    return CompiledHandler
+
+
 def _fitting(limits: Limits) -> Limits:
     """Fit the sessions into the descriptors; say so where the user asked for more."""
     fitting = fit_descriptors(limits)
-    if fitting != limits != Limits():
-        print(
-            f"echod serve: warning: --max-sessions {limits.max_sessions} is more than the "
-            f"descriptors allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)",
-            file=sys.stderr,
+    if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
+        say(
+            f"serve: warning: --max-sessions {limits.max_sessions} is more than the descriptors "
+            f"allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)"
         )
     return fitting
 
 
-def _tune(cpu: str) -> None:
+def _tune(cpu: str) -> Pin:
     try:
-        tune(cpu)
+        return tune(cpu)
     except (ValueError, OSError) as error:
         raise Failure(f"serve: --cpu {cpu} can't be used: {error}", CONFIG) from error
 
@@ -131,22 +164,22 @@ def _tune(cpu: str) -> None:
 def _open_log(settings: Logging) -> EventLog:
     try:
         path, sink = _log_target(settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise Failure(
             f"serve: can't open the log {settings.log_file}: {reason(error)}; "
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
-    sinks = [sink]
+    sinks, lock = [sink], threading.RLock()
     if path is not None and sys.stderr is not None and sys.stderr.isatty():
         sinks.append(TerminalSink(sys.stderr))
     try:
-        writers = [LogWriter(sink) for sink in sinks]
+        writers = [LogWriter(sink, lock=lock) for sink in sinks]
     except RuntimeError as error:
         raise Failure(
             f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
         ) from error
-    return EventLog(*writers, level=settings.log_level, path=path)
+    return EventLog(*writers, level=settings.log_level, path=path, lock=lock)
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
@@ -163,19 +196,28 @@ def _stdout() -> int:
 
 
 def _bind(
-    listen: Listen, limits: Limits, logger: object, log_payload: bool, faults: Faults
+    listen: Listen,
+    kind: Kind,
+    limits: Limits,
+    logger: object,
+    log_payload: bool,
+    pin: Pin,
 ) -> EchoServer:
-    wrong = bool(faults.active())
-    make = partial(FaultyServer, faults=faults) if wrong else EchoServer
+    make, handler = kind
     try:
         return make(
             (listen.host, listen.port),
-            FaultyHandler if wrong else EchoHandler,
+            handler,
             limits=limits,
             log=logger,
             log_payload=log_payload,
+            pin=pin,
             reuse_port=listen.reuse_port,
         )
+    except UnicodeError as error:  # a name that no name server can be asked for
+        raise Failure(
+            f"serve: can't listen on {listen.host}: it is no host name; check --host", UNAVAILABLE
+        ) from error
     except OSError as error:
         advice, code = _BIND_ADVICE.get(error.errno or 0, ("check --host and --port", UNAVAILABLE))
         where = f"{listen.host} port {listen.port}"
