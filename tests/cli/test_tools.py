@@ -286,8 +286,8 @@ def test_fuzz_shows_the_smallest_case(capsys: Output) -> None:
 
 def test_fuzz_as_json(capsys: Output) -> None:
     """The case in fields; none where nothing was found."""
-    with planted.planted(planted.drops_nul) as address:
-        wrong = run("fuzz", address, "--json", "--deadline", "0.3", "--no-half-close")
+    with planted.planted(planted.sends_more) as address:
+        wrong = run("fuzz", address, "--json", "--no-half-close", "--max-size", "1000")
     found = json.loads(capsys.readouterr().out)
     with planted.planted(planted.right) as address:
         right = run("fuzz", address, "--json", "--max-size", "100", "--max-examples", "5")

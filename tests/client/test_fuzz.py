@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def found(serve: Serve, **options: int) -> Finding:
     """Fuzz a planted server, and give what is found."""
     with planted.planted(serve) as address:
-        fuzzer = Fuzzer(*address, seed=1, deadline=seconds(0.3), **options)
+        fuzzer = Fuzzer(*address, seed=1, deadline=seconds(0.2), **options)
         finding = fuzzer.search()
     assert finding is not None
     return finding
