@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +21,7 @@ from echo.cli.failure import (
     UNAVAILABLE,
     Failure,
     reason,
+    say,
 )
 from echo.events import Stop
 from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT, Limits
@@ -93,11 +95,10 @@ def serve(
 def _fitting(limits: Limits) -> Limits:
     """Fit the sessions into the descriptors; say so where the user asked for more."""
     fitting = fit_descriptors(limits)
-    if fitting != limits != Limits():
-        print(
-            f"echod serve: warning: --max-sessions {limits.max_sessions} is more than the "
-            f"descriptors allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)",
-            file=sys.stderr,
+    if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
+        say(
+            f"serve: warning: --max-sessions {limits.max_sessions} is more than the descriptors "
+            f"allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)"
         )
     return fitting
 
@@ -112,22 +113,22 @@ def _tune(cpu: str) -> None:
 def _open_log(settings: Logging) -> EventLog:
     try:
         path, sink = _log_target(settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise Failure(
             f"serve: can't open the log {settings.log_file}: {reason(error)}; "
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
-    sinks = [sink]
+    sinks, lock = [sink], threading.RLock()
     if path is not None and sys.stderr is not None and sys.stderr.isatty():
         sinks.append(TerminalSink(sys.stderr))
     try:
-        writers = [LogWriter(sink) for sink in sinks]
+        writers = [LogWriter(sink, lock=lock) for sink in sinks]
     except RuntimeError as error:
         raise Failure(
             f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
         ) from error
-    return EventLog(*writers, level=settings.log_level, path=path)
+    return EventLog(*writers, level=settings.log_level, path=path, lock=lock)
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
@@ -153,6 +154,10 @@ def _bind(listen: Listen, limits: Limits, logger: object, log_payload: bool) -> 
             log_payload=log_payload,
             reuse_port=listen.reuse_port,
         )
+    except UnicodeError as error:  # a name that no name server can be asked for
+        raise Failure(
+            f"serve: can't listen on {listen.host}: it is no host name; check --host", UNAVAILABLE
+        ) from error
     except OSError as error:
         advice, code = _BIND_ADVICE.get(error.errno or 0, ("check --host and --port", UNAVAILABLE))
         where = f"{listen.host} port {listen.port}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from echo.events import Reason, Refusal
+from echo.server.sockets import network_of
 from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Sessions:
         """Say why one more session of this peer can't be had, if it can't."""
         if self._placed >= self.limits.max_sessions:
             return Refusal.MAX_SESSIONS
-        if self._places[peer_ip] >= self.limits.max_sessions_per_peer:
+        if self._places[network_of(peer_ip)] >= self.limits.max_sessions_per_peer:
             return Refusal.MAX_SESSIONS_PER_PEER
         return None
 
@@ -124,7 +125,7 @@ class Sessions:
         with self._lock:
             self._live[session.request] = session
             self._placed += 1
-            self._places[session.peer_ip] += 1
+            self._places[network_of(session.peer_ip)] += 1
             session.placed = True
             session.active_sessions = self._placed
 
@@ -179,9 +180,10 @@ class Sessions:
             return
         session.placed = False
         self._placed -= 1
-        self._places[session.peer_ip] -= 1
-        if not self._places[session.peer_ip]:
-            del self._places[session.peer_ip]
+        network = network_of(session.peer_ip)
+        self._places[network] -= 1
+        if not self._places[network]:
+            del self._places[network]
 
     def drain(self) -> None:
         """Expect no more sessions: from now on the last one to go rings."""
