@@ -31,7 +31,7 @@ from echo.logs.writer import LogWriter
 from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
 from echo.server.signals import Signals
-from echo.server.tuning import fit_descriptors, tune
+from echo.server.tuning import Pin, fit_descriptors, tune
 
 # Seconds at the end for the lines that are not written yet: a log that is stuck must not
 # keep the daemon.
@@ -53,6 +53,9 @@ class Listen:
 
     cpu: str = "auto"
     """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
+
+    loop: Literal["auto", "compiled", "python"] = "auto"
+    """The echo loop: compiled where it could be installed, or in Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +84,32 @@ def serve(
     """Run the daemon until TERM or INT."""
     with Signals() as signals:
         fitting = _fitting(limits)
-        _tune(listen.cpu)
+        handler = _handler(listen.loop)
+        pin = _tune(listen.cpu)
         log = _open_log(logging)
         logger = log.configure()
         try:
-            with _bind(listen, fitting, logger, log.debug) as server:
+            with _bind(listen, handler, fitting, logger, log.debug, pin) as server:
                 stop = Daemon(server, log, signals).run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
     return 0 if stop is Stop.SIGNAL else SOFTWARE
+
+
+def _handler(loop: str) -> type[EchoHandler]:
+    """Choose the loop; the compiled one is there where a compiler was at the installation."""
+    if loop == "python":
+        return EchoHandler
+    try:
+        from echo.server.compiled import CompiledHandler
+    except ImportError as error:
+        if loop == "auto":
+            return EchoHandler
+        raise Failure(
+            "serve: --loop compiled isn't there: install again with a C compiler, or leave it out",
+            CONFIG,
+        ) from error
+    return CompiledHandler
 
 
 def _fitting(limits: Limits) -> Limits:
@@ -103,9 +123,9 @@ def _fitting(limits: Limits) -> Limits:
     return fitting
 
 
-def _tune(cpu: str) -> None:
+def _tune(cpu: str) -> Pin:
     try:
-        tune(cpu)
+        return tune(cpu)
     except (ValueError, OSError) as error:
         raise Failure(f"serve: --cpu {cpu} can't be used: {error}", CONFIG) from error
 
@@ -144,14 +164,22 @@ def _stdout() -> int:
     return sys.stdout.fileno()
 
 
-def _bind(listen: Listen, limits: Limits, logger: object, log_payload: bool) -> EchoServer:
+def _bind(
+    listen: Listen,
+    handler: type[EchoHandler],
+    limits: Limits,
+    logger: object,
+    log_payload: bool,
+    pin: Pin,
+) -> EchoServer:
     try:
         return EchoServer(
             (listen.host, listen.port),
-            EchoHandler,
+            handler,
             limits=limits,
             log=logger,
             log_payload=log_payload,
+            pin=pin,
             reuse_port=listen.reuse_port,
         )
     except UnicodeError as error:  # a name that no name server can be asked for
