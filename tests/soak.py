@@ -329,7 +329,8 @@ def figures(soak: Soak, lines: list[vocabulary.Line], before: tuple[int, int]) -
     reasons = Counter(x["reason"] for x in lines if x["event"] == "session.closed")
     dropped = sum(x["count"] for x in lines if x["event"] == "log.dropped")
     return [
-        f"{soak.seconds:g} s, seed {soak.seed}, Python {sys.version.split()[0]}",
+        f"{soak.seconds:g} s, seed {soak.seed}, the {soak.process.started['loop']} loop, "
+        f"Python {sys.version.split()[0]}",
         f"sessions {stopped['accepted']} accepted, {stopped['closed']} closed, "
         f"{stopped['refused']} refused",
         f"ends {dict(reasons.most_common())}",
