@@ -6,8 +6,9 @@ import errno
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -19,6 +20,7 @@ from echo.cli.failure import (
     OSERR,
     SOFTWARE,
     UNAVAILABLE,
+    USAGE,
     Failure,
     reason,
     say,
@@ -32,7 +34,14 @@ from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
 from echo.server.signals import Signals
 from echo.server.tuning import Pin, fit_descriptors, tune
+from echo.testing.faults import Faults, FaultyHandler, FaultyServer, parse_faults
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Kind = tuple[Callable[..., EchoServer], type[EchoHandler]]
+
+_CLIENT_TESTS = Group("Tests of clients", sort_key=9)
 # Seconds at the end for the lines that are not written yet: a log that is stuck must not
 # keep the daemon.
 LOG_FLUSH_TIMEOUT = 1.0
@@ -80,20 +89,42 @@ def serve(
     listen: Annotated[Listen, Parameter(name="*", group=Group("Listening", sort_key=1))] = Listen(),
     limits: Annotated[Limits, Parameter(name="*", group=Group("Limits", sort_key=2))] = Limits(),
     logging: Annotated[Logging, Parameter(name="*", group=Group("Log", sort_key=3))] = Logging(),
+    fault: Annotated[tuple[str, ...], Parameter(group=_CLIENT_TESTS, negative="")] = (),
 ) -> int:
-    """Run the daemon until TERM or INT."""
+    """Run the daemon until TERM or INT.
+
+    Parameters
+    ----------
+    fault
+        Do wrong on purpose, as delay=0.1 or stall; may be repeated.
+    """
+    faults = _faults(fault)
     with Signals() as signals:
         fitting = _fitting(limits)
-        handler = _handler(listen.loop)
+        kind = _kind(faults, listen.loop)
         pin = _tune(listen.cpu)
         log = _open_log(logging)
         logger = log.configure()
         try:
-            with _bind(listen, handler, fitting, logger, log.debug, pin) as server:
+            with _bind(listen, kind, fitting, logger, log.debug, pin) as server:
                 stop = Daemon(server, log, signals).run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
     return 0 if stop is Stop.SIGNAL else SOFTWARE
+
+
+def _faults(words: tuple[str, ...]) -> Faults:
+    try:
+        return parse_faults(words)
+    except ValueError as error:
+        raise Failure(f"serve: --fault can't be used: {error}", USAGE) from error
+
+
+def _kind(faults: Faults, loop: str) -> Kind:
+    """Choose the server and its handler: those that do wrong only where that is asked for."""
+    if faults.active():
+        return partial(FaultyServer, faults=faults), FaultyHandler
+    return EchoServer, _handler(loop)
 
 
 def _handler(loop: str) -> type[EchoHandler]:
@@ -166,14 +197,15 @@ def _stdout() -> int:
 
 def _bind(
     listen: Listen,
-    handler: type[EchoHandler],
+    kind: Kind,
     limits: Limits,
     logger: object,
     log_payload: bool,
     pin: Pin,
 ) -> EchoServer:
+    make, handler = kind
     try:
-        return EchoServer(
+        return make(
             (listen.host, listen.port),
             handler,
             limits=limits,
