@@ -28,6 +28,7 @@ from echo.cli.failure import (
 from echo.events import Stop
 from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT, Limits
 from echo.logs.eventlog import EventLog
+from echo.logs.files import DEFAULT_LOG
 from echo.logs.sinks import FileSink, Sink, StreamSink, TerminalSink
 from echo.logs.writer import LogWriter
 from echo.server import EchoHandler, EchoServer
@@ -71,7 +72,7 @@ class Listen:
 class Logging:
     """What to log, and where to."""
 
-    log_file: Annotated[str, Parameter(allow_leading_hyphen=True)] = "logs/echo.jsonl"
+    log_file: Annotated[str, Parameter(allow_leading_hyphen=True)] = DEFAULT_LOG
     """JSON log; - is standard output."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
