@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echo.client.client import READ_BYTES, Selector
@@ -101,10 +102,17 @@ class EchoStream:
             while data := self._read(read):
                 self._send(data)
             self._all_sent = True
-            self._client.sock.shutdown(socket.SHUT_WR)
+            self._end()
         except OSError:
             # The connection broke, or is closed by now: the receiving side says how.
             return
+
+    def _end(self) -> None:
+        """Send the end of the stream: under TLS when all has come back, as the client says."""
+        with self._room:
+            done = self._client.tls is None
+            self._room.wait_for(lambda: done or self._over or self.returned >= self.sent)
+        self._client.sock.shutdown(socket.SHUT_WR)
 
     def _read(self, read: Callable[[], bytes]) -> bytes:
         with self._room:
@@ -126,7 +134,8 @@ class EchoStream:
             selector.register(self._client.sock, selectors.EVENT_WRITE)
             while left and not self._over:
                 if selector.select(self._client.timeout):
-                    count = self._client.sock.send(left)
-                    left = left[count:]
-                    with self._room:
-                        self.sent += count
+                    with suppress(BlockingIOError):  # TLS may need room for a whole record
+                        count = self._client.sock.send(left)
+                        left = left[count:]
+                        with self._room:
+                            self.sent += count
