@@ -107,6 +107,12 @@ LINGER_BYTES = 16 * MIB
 # Idle session threads that are kept for ever, and how long those beyond them wait for work.
 SPARE_THREADS = 32
 SPARE_THREAD_TIMEOUT = 8.0
+# A TLS handshake is two round trips and some arithmetic; a PROXY header comes with the first
+# packet, and may be sent again once or twice (the protocol asks for three seconds at least).
+TLS_TIMEOUT = 10.0
+PROXY_TIMEOUT = 5.0
+# A PROXY header of version 2 with all that HAProxy can add, a client certificate included.
+PROXY_HEADER_BYTES = 4 * KIB
 # Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
 KEEPALIVE = (60, 10, 6)
 # Out of descriptors, the accept loop tries again after this long.

@@ -42,7 +42,13 @@ from echo.server.waiting import Bell
 # Ends at which the peer may still be sending. After its own end of stream it sends no more,
 # after a write time-out or a broken connection nobody reads.
 LINGERING = frozenset(
-    {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
+    {
+        Reason.BYTE_LIMIT,
+        Reason.DRAINED,
+        Reason.IDLE_TIMEOUT,
+        Reason.SESSION_TIMEOUT,
+        Reason.TLS_ERROR,  # the alert that says what is wrong must arrive
+    }
 )
 # Seconds that session threads get to write their last lines after a cut.
 CUT_GRACE = 0.5
@@ -161,10 +167,10 @@ class EchoServer(ListeningServer):
         self._opened(session)
         session.reason = self._run(session, client_address)
         try:
-            self.shutdown_request(request)
+            self.shutdown_request(session.request)
         except Exception:  # noqa: BLE001 - an overridden hook may raise anything
-            self._contain(request, client_address)
-            self._discard(request)
+            self._contain(session.request, client_address)
+            self._discard(session.request)
         self._ended(session)
 
     def _run(self, session: Session, client_address: Any) -> Reason:
@@ -172,7 +178,7 @@ class EchoServer(ListeningServer):
         try:
             self.finish_request(session.request, client_address)
         except SessionEnd as end:
-            reason = end.reason
+            reason, session.detail = end.reason, end.detail
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             reason = self._blame(error, session, client_address)
         else:
@@ -218,6 +224,8 @@ class EchoServer(ListeningServer):
                 received_bytes=session.received_bytes,
                 sent_bytes=session.sent_bytes,
                 duration_s=session.duration_s,
+                **session.tls,
+                **({"detail": session.detail} if session.detail else {}),
             )
         self.sessions.forget(session)
 

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class SessionEnd(Exception):
-    """Raised in a handler to end its session for a reason other than the peer's end of stream."""
+    """Raised in a handler to end its session for a reason other than the peer's end of stream.
 
-    def __init__(self, reason: Reason) -> None:
+    `detail` says what was wrong, where the reason alone can't; never in the peer's words.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.detail = detail
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +44,10 @@ class Session:
     sent_bytes: int = 0
     active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
+    # What only some sessions have to say in their lines, by the log's names.
+    proxy: dict[str, str | int] = field(default_factory=dict)
+    tls: dict[str, str] = field(default_factory=dict)
+    detail: str = ""
     started: float = field(default_factory=time.monotonic)
     # The three below change under the register's lock only.
     placed: bool = False  # it counts against the limits
@@ -131,6 +139,15 @@ class Sessions:
         del session
         with self._lock:
             self.accepted += 1
+
+    def exchange(self, session: Session, request: socket.socket) -> None:
+        """Put another socket in the place of a session's own, which it was made from."""
+        with self._lock:
+            del self._live[session.request]
+            session.request = request
+            self._live[request] = session
+            if session.cut:  # while there was neither the one nor the other
+                _wake(request)
 
     def give_back(self, request: socket.socket) -> None:
         """Give a socket's place back, before the socket is closed; twice is once.
