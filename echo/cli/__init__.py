@@ -26,7 +26,9 @@ app = App(
     version=VERSION,
     help_format="plaintext",
     config=[ENVIRONMENT],
+    suppress_keyboard_interrupt=False,
 )
+app.meta.suppress_keyboard_interrupt = False
 # Named by path, so that a command imports only what it needs.
 _COMMANDS = {
     "serve": (
@@ -102,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(text: str, code: int) -> int:
     line = " ".join(text.split())
-    with suppress(OSError):
-        print(f"echod: {line}", file=sys.stderr)
+    if sys.stderr is not None:  # it is where somebody closed it
+        with suppress(OSError):
+            print(f"echod: {line}", file=sys.stderr)
     return code

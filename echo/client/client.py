@@ -103,11 +103,12 @@ class EchoClient:
 
     def send(self, data: bytes) -> None:
         """Send all of `data`, taking in what comes back meanwhile."""
+        sock = self.sock
         self.ledger.sent(data)
         left = memoryview(data)
         while left:
             try:
-                left = left[self.sock.send(left) :]
+                left = left[sock.send(left) :]
             except BlockingIOError:
                 if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
                     self._take_in()

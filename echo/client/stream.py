@@ -41,6 +41,7 @@ class EchoStream:
         self._room = threading.Condition()
         self._failure: OSError | None = None
         self._all_sent = False
+        self._send_failed = False
         self._over = False
 
     def __repr__(self) -> str:
@@ -73,7 +74,7 @@ class EchoStream:
         if self._failure is not None:
             raise self._failure
         if self._verify and not (self._all_sent and self.returned == self.sent):
-            raise EchoEnded(self.returned, self.sent - self.returned)
+            raise self._broken() if self._send_failed else self._ended()
 
     def _receive(self, selector: selectors.BaseSelector) -> bytes:
         while True:
@@ -95,6 +96,9 @@ class EchoStream:
     def _broken(self) -> OSError | EchoError:
         return self._failure or EchoEnded(self.returned, self.sent - self.returned, "broke")
 
+    def _ended(self) -> EchoError:
+        return EchoEnded(self.returned, self.sent - self.returned)
+
     # -- the sender's thread ------------------------------------------------------------
 
     def _send_all(self, read: Callable[[], bytes]) -> None:
@@ -103,9 +107,8 @@ class EchoStream:
                 self._send(data)
             self._all_sent = True
             self._end()
-        except OSError:
-            # The connection broke, or is closed by now: the receiving side says how.
-            return
+        except OSError:  # the connection broke, or is closed by now: the caller's thread says so
+            self._send_failed = True
 
     def _end(self) -> None:
         """Send the end of the stream: under TLS when all has come back, as the client says."""

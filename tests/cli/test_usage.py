@@ -1,0 +1,162 @@
+"""Wrong use of the command line: one line that says what to do, the right code, nothing started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echo.cli import main
+from echo.version import VERSION
+from tests.waiting import seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        ("nonsense", 2, 'Unknown command "nonsense"'),
+        ("serve --prot 1", 2, "Did you mean --port?"),
+        ("serve --port 99999", 2, "--port"),
+        ("serve --port x", 2, "--port"),
+        ("serve --max-sessions 0", 2, "--max-sessions must be at least 1, not 0"),
+        ("serve --idle-timeout -1", 2, "--idle-timeout must be at least 0"),
+        ("serve --buffer-size 99999999", 2, "--buffer-size must be at most 16777216"),
+        ("serve --log-level loud", 2, "--log-level"),
+        ("serve --cpu x", 78, "--cpu x can't be used"),
+        ("serve --host nonexistent.invalid", 69, "can't listen on nonexistent.invalid port 9000"),
+        ("serve --host 192.0.2.1", 69, "can't listen on 192.0.2.1 port 9000"),
+        ("serve --log-file /proc/nowhere/log", 73, "can't open the log /proc/nowhere/log"),
+        ("serve --config missing.toml", 78, "can't read missing.toml"),
+        ("connect 127.0.0.1 1", 1, "can't connect to 127.0.0.1 port 1: Connection refused"),
+        ("connect nonexistent.invalid", 1, "can't connect to nonexistent.invalid port 9000"),
+        ("connect foo..bar", 1, "no such name"),
+        ("connect 127.0.0.1 0", 2, "PORT"),
+        ("logs show missing.jsonl", 1, "can't read missing.jsonl: No such file or directory"),
+        ("logs show .", 1, "can't read .: Is a directory"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_code(
+    line: str, code: int, says: str, capfd: Captured, tmp_path: Path
+) -> None:
+    """Each mistake says on stderr what is wrong, in one line, and leaves nothing behind."""
+    got = main(line.split())
+    out, err = capfd.readouterr()
+
+    assert (got, out) == (code, "")
+    assert says in err
+    assert err.startswith("echod: ")
+    assert err.count("\n") == 1
+    assert not list(tmp_path.rglob("*.jsonl")) or "listen" in says
+
+
+@pytest.mark.parametrize(
+    ("toml", "code", "says"),
+    [
+        ("[serve", 78, "echod.toml is not TOML"),
+        ("[serve]\nport = 'x'", 2, "port"),
+        ("[serve]\nprot = 1", 2, 'Unknown option: "[prot]"'),
+        ("[sreve]\nport = 1", 78, "no command has the table [sreve]"),
+        ("port = 1", 78, "no command has the table [port]"),
+        ("[serve]\nmax-sessions = 0", 2, "--max-sessions must be at least 1"),
+        ("\udcff", 78, "is not TOML"),
+    ],
+)
+def test_a_bad_settings_file_is_named(
+    toml: str, code: int, says: str, capfd: Captured, tmp_path: Path
+) -> None:
+    """Mistakes in a TOML file are found before anything starts."""
+    (tmp_path / "echod.toml").write_bytes(toml.encode("utf-8", "surrogateescape"))
+    got = main(["serve", "--config", "echod.toml"])
+    err = capfd.readouterr().err
+
+    assert got == code
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_bad_environment_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
+    """A setting from the environment is checked like a flag."""
+    monkeypatch.setenv("ECHOD_IDLE_TIMEOUT", "soon")
+
+    assert main(["serve"]) == 2
+    assert "ECHOD_IDLE_TIMEOUT" in capfd.readouterr().err
+
+
+def test_a_port_that_is_taken_is_named(capfd: Captured) -> None:
+    """A taken port says so, and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code = main(["serve", "--port", str(port)])
+
+    assert code == 69
+    assert "Address already in use; another program has the port" in capfd.readouterr().err
+
+
+def test_a_port_that_needs_a_privilege_is_named(
+    capfd: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does one that only a privileged user may take."""
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("echo.cli.serve.EchoServer", forbidden)
+
+    assert main(["serve", "--port", "80"]) == 77
+    assert "ports below 1024" in capfd.readouterr().err
+
+
+def test_help_and_version(capfd: Captured) -> None:
+    """Help names the commands and each default with its unit; the version is the package's."""
+    assert main([]) == 0
+    assert main(["--version"]) == 0
+    commands = capfd.readouterr().out
+    assert main(["serve", "--help"]) == 0
+    flags = capfd.readouterr().out
+
+    assert VERSION in commands
+    for command in ("serve", "connect", "logs"):
+        assert command in commands
+    for text in ("--max-sessions", "ECHOD_DRAIN_TIMEOUT", "Seconds", "Bytes", "[default: 9000]"):
+        assert text in flags
+
+
+@pytest.mark.parametrize("command", [["-m", "echo"], ["-c", "from echo.cli import main; main()"]])
+def test_a_closed_stderr_is_no_traceback(command: list[str]) -> None:
+    """With nobody to tell, the exit code says it."""
+    code = subprocess.run(
+        [sys.executable, *command, "nonsense"],
+        preexec_fn=lambda: os.close(2),
+        stdout=subprocess.PIPE,
+        timeout=seconds(30),
+        check=False,
+    )
+
+    assert code.stdout == b""
+    assert code.returncode == (2 if "-m" in command else 0)
+
+
+def test_an_interrupt_is_not_a_traceback(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
+    """INT in a command ends as a shell expects."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("echo.cli.connect._connected", interrupted)
+
+    assert main(["connect"]) == 130
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,1 @@
+"""Programs that other people would write: small servers and clients to talk to."""
