@@ -113,6 +113,11 @@ TLS_TIMEOUT = 10.0
 PROXY_TIMEOUT = 5.0
 # A PROXY header of version 2 with all that HAProxy can add, a client certificate included.
 PROXY_HEADER_BYTES = 4 * KIB
+# Version 1 is one line; the protocol says how long it can be.
+PROXY_LINE_BYTES = 107
+# What the status server takes: connections at once, and seconds for each from end to end.
+STATUS_CONNECTIONS = 16
+STATUS_TIMEOUT = 5.0
 # Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
 KEEPALIVE = (60, 10, 6)
 # Out of descriptors, the accept loop tries again after this long.

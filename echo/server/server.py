@@ -23,7 +23,7 @@ import socket
 import socketserver
 import time
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from echo import events
 from echo.events import Reason, Refusal
@@ -38,6 +38,9 @@ from echo.server.sockets import (
 )
 from echo.server.threads import SessionThreads
 from echo.server.waiting import Bell
+
+if TYPE_CHECKING:
+    from echo.server.proxy import Proxies
 
 # Ends at which the peer may still be sending. After its own end of stream it sends no more,
 # after a write time-out or a broken connection nobody reads.
@@ -58,7 +61,9 @@ class EchoServer(ListeningServer):
     """A `ThreadingTCPServer` in which everything has a bound and each session one last line.
 
     `server_address` is a host (an address, or a name; `"::"` serves IPv4 as well) and a port
-    (0 picks a free one, which `server_address` then shows). Events go to `log`, a structlog
+    (0 picks a free one, which `server_address` then shows), or a socket that listens already,
+    which is the server's from then on. With `proxies`, each connection begins with a PROXY
+    header that names its peer. Events go to `log`, a structlog
     logger; structlog's configuration, signals and all else that belongs to the process are
     left alone.
 
@@ -80,14 +85,16 @@ class EchoServer(ListeningServer):
 
     def __init__(
         self,
-        server_address: tuple[str, int],
+        server_address: tuple[str, int] | socket.socket,
         handler: type[socketserver.BaseRequestHandler],
         *,
         limits: Limits | None = None,
         log: Any = None,
         log_payload: bool = False,
         reuse_port: bool = False,
+        proxies: Proxies | None = None,
     ) -> None:
+        self.proxies = proxies
         self.limits = limits or Limits()
         self.log_payload = log_payload
         self.draining = False
@@ -135,7 +142,8 @@ class EchoServer(ListeningServer):
         """Admit a connection while there is room, in all and for its peer."""
         del request
         peer_ip, peer_port = peer_of(client_address)
-        refusal = self.sessions.refusal(peer_ip)
+        is_proxy = self.proxies is not None and self.proxies.trusts(peer_ip)
+        refusal = self.sessions.refusal(None if is_proxy else peer_ip)
         if refusal:
             self.refusals.add(refusal, peer_ip, peer_port)
         return refusal is None
@@ -164,8 +172,12 @@ class EchoServer(ListeningServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Run one session, from its first line in the log to its last."""
         session = self.sessions[request]
+        obstacle = self._meet(session)
+        if isinstance(obstacle, Refusal):
+            self._turn_away(session, obstacle)
+            return
         self._opened(session)
-        session.reason = self._run(session, client_address)
+        session.reason = self._run(session, client_address, obstacle)
         try:
             self.shutdown_request(session.request)
         except Exception:  # noqa: BLE001 - an overridden hook may raise anything
@@ -173,9 +185,28 @@ class EchoServer(ListeningServer):
             self._discard(session.request)
         self._ended(session)
 
-    def _run(self, session: Session, client_address: Any) -> Reason:
+    def _meet(self, session: Session) -> SessionEnd | Refusal | None:
+        """Learn from the proxy, where there is one, who the peer is; say what speaks against it."""
+        if self.proxies is None:
+            return None
+        try:
+            peer = self.proxies.read(session.request, session.peer_ip, self.bell)
+        except SessionEnd as end:
+            return end
+        return self.sessions.rename(session, *peer) if peer else None
+
+    def _turn_away(self, session: Session, refusal: Refusal) -> None:
+        self.close_request(session.request)
+        self.refusals.add(refusal, session.peer_ip, session.peer_port)
+        self.sessions.forget(session)
+
+    def _run(
+        self, session: Session, client_address: Any, obstacle: SessionEnd | None = None
+    ) -> Reason:
         """Let the handler work, and say why it stopped."""
         try:
+            if obstacle is not None:
+                raise obstacle
             self.finish_request(session.request, client_address)
         except SessionEnd as end:
             reason, session.detail = end.reason, end.detail
@@ -211,6 +242,7 @@ class EchoServer(ListeningServer):
             peer_port=session.peer_port,
             fd=session.request.fileno(),
             active_sessions=session.active_sessions,
+            **session.proxy,
         )
 
     def _ended(self, session: Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +15,10 @@ from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
     from echo.limits import Limits
+
+
+# Seconds: from a health check's few milliseconds to the longest session there is by default.
+DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0)
 
 
 class SessionEnd(Exception):
@@ -66,6 +71,25 @@ class Session:
         return round(time.monotonic() - self.started, 6)
 
 
+@dataclass(slots=True)
+class Durations:
+    """How long sessions lasted: so many up to each bound, so many beyond, so many seconds in all.
+
+    >>> durations = Durations()
+    >>> durations.add(0.5)
+    >>> durations.counts[DURATION_BOUNDS.index(1.0)], durations.total
+    (1, 0.5)
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one session."""
+        self.counts[bisect_left(DURATION_BOUNDS, seconds)] += 1
+        self.total += seconds
+
+
 class Sessions:
     """The register: who has a place, what has been in all, and when the last one is gone.
 
@@ -79,6 +103,7 @@ class Sessions:
         self.limits = limits
         self.accepted = 0
         self.reasons: Counter[Reason] = Counter()
+        self.durations = Durations()
         self._received_bytes = 0
         self._sent_bytes = 0
         self._live: dict[socket.socket, Session] = {}
@@ -117,11 +142,11 @@ class Sessions:
             sent = self._sent_bytes + sum(s.sent_bytes for s in alive)
             return {"received_bytes": received, "sent_bytes": sent}
 
-    def refusal(self, peer_ip: str) -> Refusal | None:
-        """Say why one more session of this peer can't be had, if it can't."""
+    def refusal(self, peer_ip: str | None) -> Refusal | None:
+        """Say why one more session of this peer, None for one unknown, can't be had."""
         if self._placed >= self.limits.max_sessions:
             return Refusal.MAX_SESSIONS
-        if self._places[peer_ip] >= self.limits.max_sessions_per_peer:
+        if peer_ip is not None and self._places[peer_ip] >= self.limits.max_sessions_per_peer:
             return Refusal.MAX_SESSIONS_PER_PEER
         return None
 
@@ -129,16 +154,23 @@ class Sessions:
         """Give it a place."""
         with self._lock:
             self._live[session.request] = session
-            self._placed += 1
-            self._places[session.peer_ip] += 1
-            session.placed = True
-            session.active_sessions = self._placed
+            self._take_place(session)
 
     def open(self, session: Session) -> None:
         """Count it as accepted: its thread has begun."""
         del session
         with self._lock:
             self.accepted += 1
+
+    def rename(self, session: Session, peer_ip: str, peer_port: int) -> Refusal | None:
+        """Count it as the session of the peer that its proxy names, unless that has too many."""
+        with self._lock:
+            session.proxy = {"proxy_ip": session.peer_ip, "proxy_port": session.peer_port}
+            self._free_place(session)
+            session.peer_ip, session.peer_port = peer_ip, peer_port
+            self._take_place(session)
+            full = self._places[peer_ip] > self.limits.max_sessions_per_peer
+            return Refusal.MAX_SESSIONS_PER_PEER if full else None
 
     def exchange(self, session: Session, request: socket.socket) -> None:
         """Put another socket in the place of a session's own, which it was made from."""
@@ -166,6 +198,7 @@ class Sessions:
                 return False
             session.ended = True
             self.reasons[session.reason] += 1
+            self.durations.add(session.duration_s)
             self._received_bytes += session.received_bytes
             self._sent_bytes += session.sent_bytes
             return True
@@ -176,6 +209,12 @@ class Sessions:
             self._free_place(session)
             self._live.pop(session.request, None)
             self._ring_if_empty()
+
+    def _take_place(self, session: Session) -> None:
+        self._placed += 1
+        self._places[session.peer_ip] += 1
+        session.placed = True
+        session.active_sessions = self._placed
 
     def _free_place(self, session: Session) -> None:
         if not session.placed:

@@ -186,7 +186,7 @@ def subject_of(certificate: Mapping[str, Any]) -> str:
     r"""Write a certificate's subject in one line that can be read in one way only.
 
     >>> subject_of({"subject": ((("organizationName", "a, b=c"),), (("commonName", "me"),))})
-    'organizationName=a\, b\=c,commonName=me'
+    'organizationName=a\\, b\\=c,commonName=me'
     """
     pairs = [pair for relative in certificate.get("subject", ()) for pair in relative]
     return ",".join(f"{name}={_SPECIAL.sub(_escape, value)}" for name, value in pairs)
