@@ -119,16 +119,22 @@ def _open_log(settings: Logging) -> EventLog:
             CANTCREAT,
         ) from error
     writers = [LogWriter(sink)]
-    if sys.stderr.isatty() and path is not None:
+    if path is not None and sys.stderr is not None and sys.stderr.isatty():
         writers.append(LogWriter(TerminalSink(sys.stderr)))
     return EventLog(*writers, level=settings.log_level, path=path)
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
     if settings.log_file == "-":
-        return None, StreamSink(sys.stdout.fileno())
+        return None, StreamSink(_stdout())
     path = Path(settings.log_file)
     return path, FileSink(path, settings.log_max_size, settings.log_keep)
+
+
+def _stdout() -> int:
+    if sys.stdout is None:  # it is where somebody closed it
+        raise OSError(errno.EBADF, "standard output is closed")
+    return sys.stdout.fileno()
 
 
 def _bind(listen: Listen, limits: Limits, logger: object, log_payload: bool) -> EchoServer:

@@ -110,8 +110,8 @@ class EchoClient:
             try:
                 left = left[sock.send(left) :]
             except BlockingIOError:
-                if self._wait(selectors.EVENT_READ | selectors.EVENT_WRITE) & selectors.EVENT_READ:
-                    self._take_in()
+                self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
+                self._take_in()
             except ConnectionError as error:
                 raise self._broken(error) from error
 
@@ -178,11 +178,10 @@ class EchoClient:
         self.ledger.received(data)
         self._early += data
 
-    def _wait(self, events: int) -> int:
+    def _wait(self, events: int) -> None:
         self._selector.modify(self.sock, events)
-        for _, ready in self._selector.select(self.timeout):
-            return ready
-        raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
+        if not self._selector.select(self.timeout):
+            raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
 
     def _broken(self, error: OSError) -> EchoEnded:
         how = f"broke ({error})" if isinstance(error, TlsError) else "broke"

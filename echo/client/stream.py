@@ -74,7 +74,8 @@ class EchoStream:
         if self._failure is not None:
             raise self._failure
         if self._verify and not (self._all_sent and self.returned == self.sent):
-            raise self._broken() if self._send_failed else self._ended()
+            how = "broke" if self._send_failed else "ended"
+            raise EchoEnded(self.returned, self._missing(), how)
 
     def _receive(self, selector: selectors.BaseSelector) -> bytes:
         while True:
@@ -82,22 +83,20 @@ class EchoStream:
                 self._check_patience()
                 continue
             try:
-                return self._client.sock.recv(READ_BYTES)
-            except BlockingIOError:
-                continue
+                with suppress(BlockingIOError):
+                    return self._client.sock.recv(READ_BYTES)
             except ConnectionError as error:
                 raise self._broken() from error
 
     def _check_patience(self) -> None:
-        missing = self.sent - self.returned
-        if self._all_sent or (self._verify and missing):
-            raise EchoTimeout(self.returned, missing, self._client.timeout)
+        if self._all_sent or self._missing():
+            raise EchoTimeout(self.returned, self._missing(), self._client.timeout)
+
+    def _missing(self) -> int:
+        return self._client.ledger.missing  # none is known of where nothing is compared
 
     def _broken(self) -> OSError | EchoError:
-        return self._failure or EchoEnded(self.returned, self.sent - self.returned, "broke")
-
-    def _ended(self) -> EchoError:
-        return EchoEnded(self.returned, self.sent - self.returned)
+        return self._failure or EchoEnded(self.returned, self._missing(), "broke")
 
     # -- the sender's thread ------------------------------------------------------------
 
@@ -136,9 +135,9 @@ class EchoStream:
         with Selector() as selector:
             selector.register(self._client.sock, selectors.EVENT_WRITE)
             while left and not self._over:
-                if selector.select(self._client.timeout):
-                    with suppress(BlockingIOError):  # TLS may need room for a whole record
-                        count = self._client.sock.send(left)
-                        left = left[count:]
-                        with self._room:
-                            self.sent += count
+                selector.select(self._client.timeout)
+                with suppress(BlockingIOError):
+                    count = self._client.sock.send(left)
+                    left = left[count:]
+                    with self._room:
+                        self.sent += count

@@ -175,6 +175,21 @@ def test_reopening_comes_between_lines() -> None:
     assert sink.data.splitlines()[1] == b"after"
 
 
+def test_reopening_at_the_very_end_is_still_done() -> None:
+    """A reopening that was asked for just before the end happens before the end."""
+    sink = Memory()
+    sink.gate.clear()
+    log = LogWriter(sink)
+    log.put(b"before\n")
+    wait_until(lambda: repr(log).startswith("<LogWriter 0 bytes"))
+    log.reopen(Path("new"))
+    log.close(0)
+    sink.gate.set()
+    wait_until(lambda: b"log.reopened" in sink.data)
+
+    assert sink.reopened == [b"before\n"]
+
+
 def test_reopening_on_a_full_disk_leaves_no_half_line() -> None:
     """A line that was torn by a full disk is not continued in another file."""
     sink = Memory()

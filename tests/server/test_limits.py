@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from echo import EchoClient, Limits
 from echo.limits import BadLimit
+from echo.server.waiting import PollWaiter
 from echo.testing import running_server
 from tests.conftest import check_events
 from tests.waiting import seconds, wait_until
@@ -67,6 +69,21 @@ def test_a_session_that_never_idles_is_ended(idle_timeout: float) -> None:
 
     assert closed["reason"] == "session_timeout"
     assert closed["sent_bytes"] == closed["received_bytes"]
+
+
+def test_a_session_that_never_waits_is_ended() -> None:
+    """Bytes without a pause don't keep a session beyond `session_timeout` either."""
+
+    def use(sock: socket.socket) -> None:
+        waiting = PollWaiter(sock)
+        sock.setblocking(False)
+        while waiting.readable(0) is False or sock.recv(65536):
+            with suppress(BlockingIOError):
+                sock.send(bytes(65536))
+
+    closed = ended(Limits(session_timeout=0.2), use)
+
+    assert closed["reason"] == "session_timeout"
 
 
 def test_a_silent_session_is_ended_by_the_shorter_of_two_limits() -> None:
