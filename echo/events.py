@@ -60,6 +60,7 @@ SERVER_STARTED = Event(
     "info",
     "the daemon listens; `limits` are those in force",
     ("host", "port", "pid", "version", "limits"),
+    ("status_host", "status_port"),
 )
 SESSION_ACCEPTED = Event(
     "session.accepted",

@@ -124,8 +124,9 @@ KEEPALIVE = (60, 10, 6)
 EXHAUSTED_PAUSE = 0.1
 # Refusals for one reason within this time share one line.
 REFUSAL_PERIOD = 1.0
-# Descriptors that are not sessions: the listener, the log, the wake-up pairs, a reload's spare.
-SPARE_DESCRIPTORS = 24
+# Descriptors that are not sessions: the listeners, the log, the wake-up pairs, the status
+# connections, a reload's spare.
+SPARE_DESCRIPTORS = 48
 # Bytes of a read that `session.data` shows.
 PREVIEW_BYTES = 64
 # Lines that wait for the log's writer: about 60,000 of a usual length.

@@ -34,8 +34,8 @@ _COMMANDS = {
     "serve": (
         "echo.cli.serve:serve",
         "Run the daemon.\n\n"
-        "TERM and INT drain it, a second one cuts; HUP reopens the log; USR1 logs the state; "
-        "USR2 switches debug events on and off.",
+        "TERM and INT drain it, a second one cuts; HUP reopens the log and rereads the "
+        "certificate; USR1 logs the state; USR2 switches debug events on and off.",
     ),
     "connect": (
         "echo.cli.connect:connect",

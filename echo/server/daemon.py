@@ -18,6 +18,7 @@ from echo.version import VERSION
 if TYPE_CHECKING:
     from echo.server.server import EchoServer
     from echo.server.signals import Signals
+    from echo.server.status import StatusServer
     from echo.server.tls import Certificates
 
 # Seconds between two looks at the accept loop, and the looks without a sign of life after
@@ -56,12 +57,14 @@ class Daemon:
         *,
         notifier: Notifier | None = None,
         certificates: Certificates | None = None,
+        status: StatusServer | None = None,
     ) -> None:
         self.server = server
         self.log = log
         self.signals = signals
         self.notifier = notifier or Notifier({})
         self.certificates = certificates
+        self.status = status
         self._look_interval = min(LOOK_INTERVAL, self.notifier.watchdog / 2)
         self._usual_level = log.level
         self._failure: BaseException | None = None
@@ -94,7 +97,14 @@ class Daemon:
             pid=os.getpid(),
             version=VERSION,
             limits=self.server.limits.as_dict(),
+            **self._status_facts(),
         )
+
+    def _status_facts(self) -> dict[str, str | int]:
+        if self.status is None:
+            return {}
+        host, port = self.status.server_address[:2]
+        return {"status_host": str(host), "status_port": int(port)}
 
     def _accept(self) -> None:
         try:
