@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echo.limits import Limits
+    from echo.server.proxy import Proxies
 
 # Seconds that the end of the `with` block waits for sessions before it cuts them.
 DRAIN_TIMEOUT = 5.0
@@ -98,6 +99,7 @@ def running_server(
     server_class: type[EchoServer] = EchoServer,
     limits: Limits | None = None,
     log_payload: bool = False,
+    proxies: Proxies | None = None,
 ) -> Iterator[RunningServer]:
     """Run a server on a free port until the end of the `with` block, which drains it.
 
@@ -111,7 +113,9 @@ def running_server(
     ('eof', 5, 5)
     """
     log = EventList()
-    server = server_class((host, 0), handler, limits=limits, log=log, log_payload=log_payload)
+    server = server_class(
+        (host, 0), handler, limits=limits, log=log, log_payload=log_payload, proxies=proxies
+    )
     acceptor = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
     with server:
         acceptor.start()
