@@ -9,7 +9,12 @@ import subprocess
 import pytest
 
 # Where the package is not called like the program.
-PACKAGES = {"c++": "g++", "cc": "gcc"}
+PACKAGES = {
+    "c++": "g++",
+    "cc": "gcc",
+    "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+}
 
 
 def need(program: str) -> str:
