@@ -1,7 +1,45 @@
-"""`python -m echo` is `echod`."""
+"""`python -m echo` is `echod`.
 
+It is the first of ours to run, so that a daemon answers a stop while it still starts: the
+imports of a whole command line take longer than the daemon's own start.
+"""
+
+import os
+import signal
 import sys
+from typing import TYPE_CHECKING
 
-from echo.cli import main
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
-sys.exit(main())
+    Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+
+def main() -> int:
+    """Run the command line. To stop a daemon on request is success at any moment of its life."""
+    serving = "serve" in sys.argv[1:]
+    if serving:
+        _answer_stops(_leave)
+    from echo.cli import main as run
+
+    try:
+        return run()
+    finally:
+        if serving:  # the interpreter would restore what ends the process with the signal
+            _answer_stops(signal.SIG_IGN)
+
+
+def _answer_stops(answer: "Handler") -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, answer)
+
+
+def _leave(number: int, frame: "FrameType | None") -> None:
+    """End at once: nothing has been opened yet, or all of it is closed."""
+    del number, frame
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -131,7 +131,9 @@ SPARE_DESCRIPTORS = 48
 PREVIEW_BYTES = 64
 # Lines that wait for the log's writer: about 60,000 of a usual length.
 LOG_QUEUE_BYTES = 16 * MIB
-# The longest value of one field; a longer one keeps its end, where a traceback says what it is.
+# The longest line. In a longer one each text keeps its end, where a traceback says what it is:
+# this many characters, or fewer where escapes make them long.
+LOG_LINE_BYTES = 2 * KIB
 LOG_FIELD_CHARS = 1500
 # What the log may take on the disk: one file in use and these many older ones, of this size.
 LOG_FILE_BYTES = 64 * MIB

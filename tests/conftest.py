@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -14,7 +17,6 @@ from tests.process import DaemonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 hypothesis.settings.register_profile(
     "echo", deadline=None, print_blob=True, max_examples=int(os.environ.get("EXAMPLES", "30"))
@@ -25,18 +27,15 @@ hypothesis.settings.load_profile("echo")
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
     """Start daemons: `daemon("--max-bytes", "10")`; each is checked and stopped at the end."""
-    started: list[DaemonProcess] = []
+    with ExitStack() as checks:  # of which each is made, whichever of them fails
 
-    def start(*flags: str, **options: Any) -> DaemonProcess:
-        folder = tmp_path / f"daemon-{len(started)}"
-        folder.mkdir()
-        process = DaemonProcess(folder, *flags, **options)
-        started.append(process)
-        return process
+        def start(*flags: str, **options: Any) -> DaemonProcess:
+            folder = Path(tempfile.mkdtemp(prefix="daemon-", dir=tmp_path))
+            process = DaemonProcess(folder, *flags, **options)
+            checks.callback(process.check_and_stop)
+            return process
 
-    yield start
-    for process in started:
-        process.check_and_stop()
+        yield start
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ PACKAGES = {
     "c++": "g++",
     "cc": "gcc",
     "promtool": "prometheus",
-    "systemd-analyze": "systemd",
 }
 
 

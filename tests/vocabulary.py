@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from echo.events import EVENTS, SESSION_ACCEPTED, SESSION_CLOSED, Reason
+from echo.limits import LOG_LINE_BYTES
 
 Line = dict[str, Any]
 
@@ -15,7 +16,19 @@ def parse(data: bytes) -> list[Line]:
     """Parse a log as strictly as JSON can be; what is not whole fails."""
     assert data == b"" or data.endswith(b"\n"), f"torn: {data[-200:]!r}"
     lines = data.decode("utf-8", "strict").split("\n")[:-1]
-    return [json.loads(line, parse_constant=_no_constant) for line in lines]
+    return [_parse_line(line) for line in lines]
+
+
+def _parse_line(line: str) -> Line:
+    found: Line = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_no_twins)
+    assert len(line.encode()) < LOG_LINE_BYTES, line
+    return found
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> Line:
+    found = dict(pairs)
+    assert len(found) == len(pairs), f"a name twice: {pairs}"
+    return found
 
 
 def _no_constant(name: str) -> None:
@@ -24,9 +37,14 @@ def _no_constant(name: str) -> None:
 
 def check(lines: list[Line]) -> None:
     """Check each line, then what the lines together promise."""
+    check_lines(lines)
+    check_sessions(lines)
+
+
+def check_lines(lines: list[Line]) -> None:
+    """Check each line for itself: of a log that has gaps, nothing more can be said."""
     for line in lines:
         check_line(line)
-    check_sessions(lines)
 
 
 def check_line(line: Line) -> None:

@@ -73,7 +73,7 @@ def _read(path: Path) -> cyclopts.config.Dict:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Failure(f"can't read {path}: {reason(error)}", CONFIG) from error
-    except ValueError as error:  # bad UTF-8 or bad TOML
+    except (ValueError, RecursionError) as error:  # bad UTF-8, bad TOML, brackets without end
         raise Failure(f"{path} is not TOML: {error}", CONFIG) from error
     for name in tables:
         if name not in _COMMANDS:

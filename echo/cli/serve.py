@@ -132,7 +132,7 @@ def _fitting(limits: Limits) -> Limits:
 def _tune(cpu: str) -> None:
     try:
         tune(cpu)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise Failure(f"serve: --cpu {cpu} can't be used: {error}", CONFIG) from error
 
 
@@ -145,9 +145,15 @@ def _open_log(settings: Logging) -> EventLog:
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
-    writers = [LogWriter(sink)]
+    sinks = [sink]
     if path is not None and sys.stderr is not None and sys.stderr.isatty():
-        writers.append(LogWriter(TerminalSink(sys.stderr)))
+        sinks.append(TerminalSink(sys.stderr))
+    try:
+        writers = [LogWriter(sink) for sink in sinks]
+    except RuntimeError as error:
+        raise Failure(
+            f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
+        ) from error
     return EventLog(*writers, level=settings.log_level, path=path)
 
 

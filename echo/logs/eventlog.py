@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from echo.logs.lines import json_line, shorten
+from echo.deadline import Deadline
+from echo.logs.lines import bounded_line
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -67,11 +68,8 @@ class EventLog:
         raise structlog.DropEvent
 
     def _write(self, level: str, event: str, fields: MutableMapping[str, Any]) -> None:
-        for name, value in fields.items():
-            if isinstance(value, str):
-                fields[name] = shorten(value)
         with self._lock:  # so that the lines are in the order of their times
-            line = json_line(level, event, fields)
+            line = bounded_line(level, event, fields)
             for writer in self._writers:
                 writer.put(line)
 
@@ -81,6 +79,9 @@ class EventLog:
             self._writers[0].reopen(self.path)
 
     def close(self, timeout: float) -> bool:
-        """Write what is left for at most `timeout` seconds each; True if nothing was lost."""
-        written = [writer.close(timeout) for writer in self._writers]
+        """Write what is left for at most `timeout` seconds; True if nothing was lost."""
+        deadline = Deadline(timeout)
+        for writer in self._writers:  # all at once: one that is stuck takes no other's time
+            writer.finish()
+        written = [writer.close(deadline.left()) for writer in self._writers]
         return all(written)

@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from echo.limits import LOG_FIELD_CHARS
+from echo.limits import LOG_FIELD_CHARS, LOG_LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from echo.events import Event
+
+
+def bounded_line(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
+    r"""Render an event in at most `LOG_LINE_BYTES`: of a text that is too long its end stays.
+
+    >>> len(bounded_line("error", "server.error", {"error": "\\x1b" * 5000})) <= LOG_LINE_BYTES
+    True
+    """
+    line, chars = json_line(level, event, fields), LOG_FIELD_CHARS
+    while len(line) > LOG_LINE_BYTES and chars:
+        line = json_line(level, event, {name: shorten(x, chars) for name, x in fields.items()})
+        chars //= 2
+    return line
 
 
 def json_line(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
@@ -43,10 +56,15 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def shorten(text: str) -> str:
-    """Bound a field's length; a traceback says at its end what it is about."""
-    return text if len(text) <= LOG_FIELD_CHARS else "… " + text[-LOG_FIELD_CHARS:]
+def shorten(value: object, chars: int) -> object:
+    """Bound a text to its last characters: a traceback says at its end what it is about."""
+    if not isinstance(value, str) or len(value) <= chars:
+        return value
+    return "… " + value[-chars:]
 
 
 def _plain(value: object) -> str:
-    return ascii(value)
+    try:
+        return ascii(value)
+    except Exception:  # noqa: BLE001 - somebody else's `__repr__` may raise anything
+        return f"<{type(value).__name__}>"

@@ -53,8 +53,8 @@ class LogWriter:
         self._queue: deque[bytes] = deque()
         self._queued = 0  # bytes
         self._missing = 0  # dropped lines that are still to be reported
-        self._batch = b""  # taken off the queue, not yet written
-        self._torn = False  # the batch begins in the middle of a line
+        self._batch = b""  # whole lines: taken off the queue, not all of them written
+        self._begun = 0  # bytes of its first line that are written
         self._reopening: Path | None = None
         self._closing = False
         self._lock = threading.Lock()
@@ -88,13 +88,17 @@ class LogWriter:
         self._reopening = path
         self._wake()
 
+    def finish(self) -> None:
+        """Take no rest any more: what is queued is all there is to write."""
+        self._closing = True
+        self._wake()
+
     def close(self, timeout: float) -> bool:
         """Write what is queued for at most `timeout` seconds; True if nothing was lost.
 
         A sink that blocks for longer keeps its thread, which ends with the process.
         """
-        self._closing = True
-        self._wake()
+        self.finish()
         self._thread.join(timeout)
         with self._lock:
             self.dropped += len(self._queue) + self._batch.count(b"\n")
@@ -133,14 +137,19 @@ class LogWriter:
     def _write_all(self) -> bool:
         """Write batch after batch until the queue is empty; False if the sink failed."""
         while self._batch or self._take():
-            try:
-                self._sink.write(self._batch)
-            except Unfinished as error:
-                written = self._batch[: len(self._batch) - len(error.rest)]
-                self._torn = not written.endswith(b"\n") if written else self._torn
-                self._batch = error.rest
+            if not self._write_batch():
                 return False
-            self._batch, self._torn = b"", False
+        return True
+
+    def _write_batch(self) -> bool:
+        try:
+            self._sink.write(self._batch[self._begun :])
+        except Unfinished as error:
+            written = len(self._batch) - len(error.rest)
+            whole = self._batch.rfind(b"\n", 0, written) + 1
+            self._batch, self._begun = self._batch[whole:], written - whole
+            return False
+        self._batch, self._begun = b"", 0
         return True
 
     def _take(self) -> bool:
@@ -162,12 +171,9 @@ class LogWriter:
         if path is None:
             return
         self._write_all()  # what was queued before belongs to the old file
-        if self._torn:  # nobody can complete that line any more
-            self._batch = self._batch[self._batch.find(b"\n") + 1 :]
-            self._torn = False
-            self.dropped += 1
         try:
-            self._sink.reopen()
+            if self._sink.reopen():
+                self._begun = 0  # the new file gets the whole line
         except OSError as error:
             line = own_line(SERVER_ERROR, error=f"{type(error).__name__}: {error}", where="log")
         else:

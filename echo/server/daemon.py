@@ -71,13 +71,14 @@ class Daemon:
         self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
         self._turns_seen = -1
         self._silent = 0
+        self._next_look = Deadline(0)
 
     def run(self) -> Stop:
         """Serve; say why it ended. All sessions are closed and logged by then."""
-        self._acceptor.start()
         self._started()
-        self.notifier.ready()
+        self._start_accepting()
         reason = self._serve()
+        self.server.start_draining()
         self.server.cut()
         self.server.refusals.flush()
         self.server.emit(
@@ -106,6 +107,13 @@ class Daemon:
         host, port = self.status.server_address[:2]
         return {"status_host": str(host), "status_port": int(port)}
 
+    def _start_accepting(self) -> None:
+        try:
+            self._acceptor.start()
+            self.notifier.ready()
+        except RuntimeError as error:  # the system has no thread left
+            self._failure = error
+
     def _accept(self) -> None:
         try:
             self.server.serve_forever()
@@ -127,7 +135,10 @@ class Daemon:
         if self._failure is not None:
             self._give_up(describe(self._failure))
             return False
+        if not self._next_look.expired:  # a signal came in between
+            return True
         # Counted in looks, not in seconds: a stopped process (SIGSTOP) has not looked.
+        self._next_look = Deadline(LOOK_INTERVAL)
         self._silent = self._silent + 1 if self.server.turns == self._turns_seen else 0
         self._turns_seen = self.server.turns
         if self._silent >= PATIENCE:
@@ -179,11 +190,11 @@ class Daemon:
 
     def _drain(self, name: str) -> None:
         self.notifier.stopping()
+        deadline = Deadline(self.server.limits.drain_timeout)
         self.server.emit(
             events.SERVER_DRAINING, signal=name, active_sessions=self.server.sessions.active
         )
         self.server.start_draining()
-        deadline = Deadline(self.server.limits.drain_timeout)
         while not self.server.sessions.wait(0) and not deadline.expired:
             for again in self.signals.wait(deadline.left(), self.server.sessions):
                 if again in STOPPING:

@@ -11,6 +11,7 @@ from echo.deadline import Deadline
 from echo.events import SESSION_DATA, Reason
 from echo.limits import PREVIEW_BYTES
 from echo.server.sessions import SessionEnd
+from echo.server.sockets import unsent
 from echo.server.waiting import Waiter
 
 if TYPE_CHECKING:
@@ -95,8 +96,15 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def wait_for_room(self) -> None:
         """Wait until some more can be sent, as long as the peer may read nothing."""
         left, patience = self.deadline.left(), self.server.limits.write_timeout
-        if not self.waiter.writable(min(left, patience)):
-            raise SessionEnd(Reason.SESSION_TIMEOUT if left < patience else Reason.WRITE_TIMEOUT)
+        waiting = unsent(self.request)
+        if self.waiter.writable(min(left, patience)):
+            return
+        if left < patience:
+            raise SessionEnd(Reason.SESSION_TIMEOUT)
+        # The system says that there is room when a third of its buffer is free: up to 1 MiB,
+        # which a slow reader takes its time for. One that has read nothing is stuck.
+        if unsent(self.request) >= waiting:
+            raise SessionEnd(Reason.WRITE_TIMEOUT)
 
     def show(self, chunk: memoryview) -> None:
         """Log one read, for whoever asked to see the payload."""

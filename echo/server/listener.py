@@ -70,6 +70,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             self._ready = None
             self.address_family, address = resolve(*server_address)
         self._exhausted_since: float | None = None
+        self._broken_in_a_row = 0
         self._stopping = False
         self._stop_bell = Bell()
         self._loop_over = threading.Event()
@@ -124,10 +125,13 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             self._loop_over.set()
 
     def shutdown(self) -> None:
-        """Stop accepting, for good, and wait up to 1 s for the loop to end; sessions go on."""
-        self._stopping = True
+        """Stop accepting, for good, and wait up to 1 s for the loop to end; sessions go on.
+
+        Only the first call waits: a loop that hangs costs a stop its second once.
+        """
+        first, self._stopping = not self._stopping, True
         self._stop_bell.ring()
-        self._loop_over.wait(SHUTDOWN_GRACE)
+        self._loop_over.wait(SHUTDOWN_GRACE if first else 0)
 
     def _accept_some(self) -> None:
         for _ in range(self.accept_batch):
@@ -145,6 +149,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             self._pause()
             return False
         self.turns += 1
+        self._broken_in_a_row = 0
         self._resumed()
         self._admit(request, address)
         return True
@@ -160,6 +165,9 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         if isinstance(error, BlockingIOError):
             return False
         if error.errno in GONE_BEFORE_ACCEPT:
+            self._broken_in_a_row += 1
+            if self._broken_in_a_row % self.accept_batch == 0:  # or the loop would spin
+                self._pause()
             return True
         if error.errno not in OUT_OF_CAPACITY:
             raise error
@@ -231,5 +239,5 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
 
 def describe(error: BaseException) -> str:
-    """Name an error and say what it says."""
-    return f"{type(error).__name__}: {error}"
+    """Name an error and say what it says, as the traceback does: whatever its `str` does."""
+    return traceback.format_exception_only(error)[-1].rstrip()

@@ -31,11 +31,7 @@ from echo.limits import Limits
 from echo.server.listener import ListeningServer
 from echo.server.refusals import Refusals
 from echo.server.sessions import Session, SessionEnd, Sessions
-from echo.server.sockets import (
-    BROKEN,
-    linger,
-    peer_of,
-)
+from echo.server.sockets import BROKEN, linger, peer_of
 from echo.server.threads import SessionThreads
 from echo.server.waiting import Bell
 
@@ -45,16 +41,13 @@ if TYPE_CHECKING:
 # Ends at which the peer may still be sending. After its own end of stream it sends no more,
 # after a write time-out or a broken connection nobody reads.
 LINGERING = frozenset(
-    {
-        Reason.BYTE_LIMIT,
-        Reason.DRAINED,
-        Reason.IDLE_TIMEOUT,
-        Reason.SESSION_TIMEOUT,
-        Reason.TLS_ERROR,  # the alert that says what is wrong must arrive
-    }
+    {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
+    | {Reason.TLS_ERROR}  # the alert that says what is wrong must arrive
 )
-# Seconds that session threads get to write their last lines after a cut.
-CUT_GRACE = 0.5
+# Seconds that session threads get to end by themselves after a cut, and then those that are
+# at their last line already. With the log's last second they stay below two.
+CUT_GRACE = 0.6
+LINE_GRACE = 0.2
 
 
 class EchoServer(ListeningServer):
@@ -152,7 +145,7 @@ class EchoServer(ListeningServer):
         """Give the connection a place and a thread of its own."""
         session = self._enter(request, client_address)
         try:
-            self._session_threads.run(lambda: self.process_request_thread(request, client_address))
+            self._session_threads.run(lambda: self._attend(session, client_address))
         except BaseException as error:
             self.sessions.forget(session)
             if not isinstance(error, RuntimeError | MemoryError):
@@ -169,52 +162,53 @@ class EchoServer(ListeningServer):
 
     # -- a session's own thread ---------------------------------------------------------
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+    def _attend(self, session: Session, client_address: Any) -> None:
         """Run one session, from its first line in the log to its last."""
-        session = self.sessions[request]
-        obstacle = self._meet(session)
-        if isinstance(obstacle, Refusal):
-            self._turn_away(session, obstacle)
-            return
-        self._opened(session)
-        session.reason = self._run(session, client_address, obstacle)
         try:
-            self.shutdown_request(session.request)
-        except Exception:  # noqa: BLE001 - an overridden hook may raise anything
+            refusal = self._meet(session)
+            if refusal is not None:
+                self.refusals.add(refusal, session.peer_ip, session.peer_port)
+            elif self.sessions.open(session):
+                self._opened(session)
+                self.process_request_thread(session.request, client_address)
+        except BaseException:  # noqa: BLE001 - an overridden hook may raise anything
+            session.reason = Reason.ERROR
             self._contain(session.request, client_address)
+        finally:
             self._discard(session.request)
-        self._ended(session)
+            self._ended(session, session.reason)
 
-    def _meet(self, session: Session) -> SessionEnd | Refusal | None:
-        """Learn from the proxy, where there is one, who the peer is; say what speaks against it."""
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Let the handler serve its client, and close the connection."""
+        session = self.sessions[request]
+        session.reason = self._run(session, client_address)
+        self.shutdown_request(session.request)
+        if session.cut:  # while its handler worked, or while it lingered
+            session.reason = Reason.CUT
+
+    def _meet(self, session: Session) -> Refusal | None:
+        """Learn from the proxy, where there is one, who the peer is; refuse who has too many."""
         if self.proxies is None:
             return None
         try:
             peer = self.proxies.read(session.request, session.peer_ip, self.bell)
         except SessionEnd as end:
-            return end
+            session.obstacle = end
+            return None
         return self.sessions.rename(session, *peer) if peer else None
 
-    def _turn_away(self, session: Session, refusal: Refusal) -> None:
-        self.close_request(session.request)
-        self.refusals.add(refusal, session.peer_ip, session.peer_port)
-        self.sessions.forget(session)
-
-    def _run(
-        self, session: Session, client_address: Any, obstacle: SessionEnd | None = None
-    ) -> Reason:
+    def _run(self, session: Session, client_address: Any) -> Reason:
         """Let the handler work, and say why it stopped."""
         try:
-            if obstacle is not None:
-                raise obstacle
+            if session.obstacle is not None:
+                raise session.obstacle
             self.finish_request(session.request, client_address)
         except SessionEnd as end:
-            reason, session.detail = end.reason, end.detail
+            session.detail = end.detail
+            return end.reason
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            reason = self._blame(error, session, client_address)
-        else:
-            reason = session.reason
-        return Reason.CUT if session.cut else reason
+            return self._blame(error, session, client_address)
+        return session.reason
 
     def _blame(self, error: BaseException, session: Session, client_address: Any) -> Reason:
         if isinstance(error, OSError) and error.errno in BROKEN:
@@ -234,7 +228,6 @@ class EchoServer(ListeningServer):
         request.close()
 
     def _opened(self, session: Session) -> None:
-        self.sessions.open(session)
         self.emit(
             events.SESSION_ACCEPTED,
             session_id=session.session_id,
@@ -245,20 +238,23 @@ class EchoServer(ListeningServer):
             **session.proxy,
         )
 
-    def _ended(self, session: Session) -> None:
-        if self.sessions.end(session):
-            self.emit(
-                events.SESSION_CLOSED,
-                session_id=session.session_id,
-                peer_ip=session.peer_ip,
-                peer_port=session.peer_port,
-                reason=session.reason.value,
-                received_bytes=session.received_bytes,
-                sent_bytes=session.sent_bytes,
-                duration_s=session.duration_s,
-                **session.tls,
-                **({"detail": session.detail} if session.detail else {}),
-            )
+    def _ended(self, session: Session, reason: Reason) -> None:
+        """Write the last line, unless somebody else does."""
+        facts = self.sessions.end(session, reason)
+        if facts is None:
+            return
+        self.emit(
+            events.SESSION_CLOSED,
+            session_id=facts.session_id,
+            peer_ip=facts.peer_ip,
+            peer_port=facts.peer_port,
+            reason=facts.reason.value,
+            received_bytes=facts.received_bytes,
+            sent_bytes=facts.sent_bytes,
+            duration_s=facts.duration_s,
+            **facts.tls,
+            **({"detail": facts.detail} if facts.detail else {}),
+        )
         self.sessions.forget(session)
 
     def _discard(self, request: socket.socket) -> None:
@@ -288,8 +284,8 @@ class EchoServer(ListeningServer):
         self.sessions.cut()
         self.sessions.wait(CUT_GRACE)
         for session in self.sessions.live():  # its thread hangs, which must not cost the line
-            session.reason = Reason.CUT
-            self._ended(session)
+            self._ended(session, Reason.CUT)
+        self.sessions.wait(LINE_GRACE)
 
     def server_close(self) -> None:
         """Cut what is left and give everything back; bounded in time."""

@@ -7,6 +7,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,11 @@ class Session:
     proxy: dict[str, str | int] = field(default_factory=dict)
     tls: dict[str, str] = field(default_factory=dict)
     detail: str = ""
+    obstacle: SessionEnd | None = None  # ends it before its handler has run
     started: float = field(default_factory=time.monotonic)
-    # The three below change under the register's lock only.
+    # The four below change under the register's lock only.
     placed: bool = False  # it counts against the limits
+    opened: bool = False  # its thread has begun, and it counts as accepted
     ended: bool = False  # its last line is somebody's already
     cut: bool = False
 
@@ -156,11 +159,12 @@ class Sessions:
             self._live[session.request] = session
             self._take_place(session)
 
-    def open(self, session: Session) -> None:
-        """Count it as accepted: its thread has begun."""
-        del session
+    def open(self, session: Session) -> bool:
+        """Count it as accepted: its thread has begun. False when a stop has given it up before."""
         with self._lock:
-            self.accepted += 1
+            session.opened = not session.ended
+            self.accepted += session.opened
+            return session.opened
 
     def rename(self, session: Session, peer_ip: str, peer_port: int) -> Refusal | None:
         """Count it as the session of the peer that its proxy names, unless that has too many."""
@@ -191,24 +195,35 @@ class Sessions:
             if session is not None:
                 self._free_place(session)
 
-    def end(self, session: Session) -> bool:
-        """Add it to the totals; True for the one caller that is to write its last line."""
+    def end(self, session: Session, reason: Reason) -> Session | None:
+        """Add it to the totals; give its final facts to the one who is to write its last line.
+
+        They are a copy: the thread of a session that was given up may still be counting. A
+        session whose thread has never begun has no line at all.
+        """
         with self._lock:
             if session.ended:
-                return False
+                return None
             session.ended = True
-            self.reasons[session.reason] += 1
+            session.reason = reason
+            if not session.opened:
+                self._forget(session)
+                return None
+            self.reasons[reason] += 1
             self.durations.add(session.duration_s)
             self._received_bytes += session.received_bytes
             self._sent_bytes += session.sent_bytes
-            return True
+            return copy(session)
 
     def forget(self, session: Session) -> None:
         """Take it out of the register: nothing more will be heard of it."""
         with self._lock:
-            self._free_place(session)
-            self._live.pop(session.request, None)
-            self._ring_if_empty()
+            self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        self._free_place(session)
+        self._live.pop(session.request, None)
+        self._ring_if_empty()
 
     def _take_place(self, session: Session) -> None:
         self._placed += 1

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import socket
 from typing import TYPE_CHECKING
 
+from echo.server.waiting import Waiter
+
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
-
-    from _typeshed import HasFileno
 
     from echo.server.sessions import Sessions
 
@@ -52,11 +51,12 @@ class Signals:
 
         With `sessions` it also ends, with none, when the last of them is gone.
         """
-        watched: list[HasFileno] = [self._reader] if sessions is None else [self._reader, sessions]
-        ready, _, _ = select.select(watched, (), (), seconds)
-        if self._reader not in ready:
+        Waiter(self._reader, sessions).readable(seconds)
+        try:
+            numbers = self._reader.recv(64)
+        except BlockingIOError:
             return []
-        return [signal.Signals(number).name for number in self._reader.recv(64)]
+        return [signal.Signals(number).name for number in numbers]
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -5,48 +5,58 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from array import array
 from typing import Any
 
 from echo.deadline import Deadline
 from echo.limits import KEEPALIVE, KIB, LINGER_BYTES, LINGER_TIMEOUT
 from echo.server.waiting import Waiter
 
-# What accept(2) can say of the connection that was next in line: that one is gone, the
-# listener is not. Linux hands over errors that are already pending on the new socket.
-GONE_BEFORE_ACCEPT = frozenset(
+try:
+    import fcntl
+    import termios
+except ImportError:  # pragma: no cover - Windows doesn't tell how much is unsent
+    termios = None  # type: ignore[assignment]
+
+# What the network can report of a connection: its peer reset it, keepalive found it gone, or
+# a router said so (Linux makes these errors of ICMP's answers).
+_NETWORK = frozenset(
     {
-        errno.EAGAIN,
         errno.ECONNABORTED,
         errno.ECONNRESET,
         errno.EHOSTDOWN,
         errno.EHOSTUNREACH,
-        errno.EINTR,
         errno.ENETDOWN,
         errno.ENETUNREACH,
         errno.ENOPROTOOPT,
         errno.EOPNOTSUPP,
-        errno.EPERM,
         errno.EPROTO,
         errno.ETIMEDOUT,
         getattr(errno, "ENONET", errno.EHOSTDOWN),
     }
 )
+# What accept(2) can say of the connection that was next in line: that one is gone, the
+# listener is not. Linux hands over errors that are already pending on the new socket.
+GONE_BEFORE_ACCEPT = _NETWORK | {
+    errno.EAGAIN,
+    errno.EINTR,
+    errno.EPERM,  # a firewall's rule
+    errno.EPROTONOSUPPORT,
+    getattr(errno, "ESOCKTNOSUPPORT", errno.EPROTONOSUPPORT),
+}
 # The process or the system is full: the connection waits in the backlog until there is room.
 # Every other error of accept(2) is the listener's own, and final.
-OUT_OF_CAPACITY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-# The connection broke: its peer reset it, or keepalive or the network found it gone.
-BROKEN = frozenset(
+OUT_OF_CAPACITY = frozenset(
     {
-        errno.ECONNABORTED,
-        errno.ECONNRESET,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.ENOTCONN,
-        errno.EPIPE,
-        errno.ETIMEDOUT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        getattr(errno, "ENOSR", errno.ENOBUFS),
     }
 )
+# The connection broke while it was used.
+BROKEN = _NETWORK | {errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE}
 
 
 def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
@@ -85,6 +95,15 @@ def set_session_options(sock: socket.socket) -> None:
     for candidates, value in zip(names, (idle, interval, probes), strict=True):
         for option in [getattr(socket, name) for name in candidates if hasattr(socket, name)][:1]:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def unsent(sock: socket.socket) -> int:
+    """Count the bytes that wait to be sent or to be acknowledged; 0 where nobody knows."""
+    if termios is None:
+        return 0
+    count = array("i", [0])
+    fcntl.ioctl(sock, termios.TIOCOUTQ, count)
+    return count[0]
 
 
 def linger(

@@ -46,10 +46,11 @@ class Memory:
         if len(taken) < len(lines):
             raise Unfinished(OSError(28, "No space left on device"), lines[len(taken) :])
 
-    def reopen(self) -> None:
+    def reopen(self) -> bool:
         """Begin anew."""
         self.reopened.append(self.data)
         self.data = b""
+        return True
 
     def close(self) -> None:
         """Remember that it was closed."""
@@ -191,7 +192,7 @@ def test_reopening_at_the_very_end_is_still_done() -> None:
 
 
 def test_reopening_on_a_full_disk_leaves_no_half_line() -> None:
-    """A line that was torn by a full disk is not continued in another file."""
+    """A line that was torn by a full disk is written anew in another file: none is lost."""
     sink = Memory()
     sink.room = 8
     log = LogWriter(sink)
@@ -201,17 +202,52 @@ def test_reopening_on_a_full_disk_leaves_no_half_line() -> None:
     wait_until(lambda: sink.data == b"first\nse")
     reopen = sink.reopen
 
-    def reopen_on_another_disk() -> None:
-        reopen()
+    def reopen_on_another_disk() -> bool:
         sink.room = 10**9
+        return reopen()
 
     sink.reopen = reopen_on_another_disk  # type: ignore[method-assign]
     log.reopen(Path("new"))
     wait_until(lambda: sink.reopened)
     log.close(seconds(10))
 
-    assert sink.data.startswith(b"third\n")
-    assert log.dropped == 1
+    assert sink.data.startswith(b"second\nthird\n")
+    assert log.dropped == 0
+
+
+def test_reopening_the_same_file_goes_on_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    """HUP without a rename, while a full disk has torn a line: the same file gets its end."""
+    disk = FileSink(tmp_path / "log")
+    sink = Halfway(disk)
+    log = LogWriter(sink)
+    log.put(b"first\n")
+    log.put(b"second\n")
+    wait_until(lambda: disk.path.read_bytes() == b"first\nse")
+    log.reopen(disk.path)
+    wait_until(lambda: b"log.reopened" in disk.path.read_bytes())
+    log.close(seconds(10))
+
+    assert disk.path.read_bytes().startswith(b"first\nsecond\n{")
+
+
+class Halfway:
+    """A file on a disk that is full after eight bytes, until it is opened anew."""
+
+    def __init__(self, disk: FileSink) -> None:
+        self.write = self._write_some
+        self.close = disk.close
+        self._disk = disk
+
+    def _write_some(self, lines: bytes) -> None:
+        if not lines[8:]:
+            raise Unfinished(OSError(28, "No space left on device"), lines)
+        self._disk.write(lines[:8])
+        raise Unfinished(OSError(28, "No space left on device"), lines[8:])
+
+    def reopen(self) -> bool:
+        """Find that there is room again."""
+        self.write = self._disk.write
+        return self._disk.reopen()
 
 
 def test_a_log_that_can_t_be_reopened_says_so_in_the_old_one(tmp_path: Path) -> None:
@@ -287,8 +323,8 @@ def test_a_file_that_somebody_else_moved_is_not_moved_again(tmp_path: Path) -> N
     assert not (tmp_path / "log.1").exists()
 
 
-def test_a_turn_that_fails_loses_nothing(tmp_path: Path) -> None:
-    """When the folder is gone the old file goes on, too long."""
+def test_a_turn_makes_the_folder_anew(tmp_path: Path) -> None:
+    """When somebody took the folder away, the next turn begins a file where it belongs."""
     path = tmp_path / "folder" / "log"
     sink = FileSink(path, max_bytes=10)
     sink.write(b"first...\n")
@@ -297,7 +333,68 @@ def test_a_turn_that_fails_loses_nothing(tmp_path: Path) -> None:
     sink.write(b"second..\n")
     sink.close()
 
-    assert moved.read_bytes() == b"first...\nsecond..\n"
+    assert moved.read_bytes() == b"first...\n"
+    assert path.read_bytes() == b"second..\n"
+
+
+def test_a_turn_that_fails_loses_nothing_and_is_made_up_for(tmp_path: Path) -> None:
+    """Where no new file can be had the old one goes on, too long, until one can."""
+    path = tmp_path / "folder" / "log"
+    sink = FileSink(path, max_bytes=20)
+    sink.write(b"first...\n")
+    moved = path.rename(tmp_path / "moved")
+    path.parent.rmdir()
+    path.parent.write_bytes(b"a file in the folder's place")
+    sink.write(b"second..\nthird...\nfourth..\n")
+    path.parent.unlink()
+    sink.write(b"fifth...\n")
+    sink.close()
+
+    assert moved.read_bytes() == b"first...\nsecond..\nthird...\nfourth..\n"
+    assert path.read_bytes() == b"fifth...\n"
+
+
+def test_a_turn_that_failed_halfway_moves_nothing_twice(tmp_path: Path) -> None:
+    """However often the newest file can't be moved, no older one falls off the end."""
+    path = tmp_path / "log"
+    for number in range(4):
+        Path(f"{path}.{number}" if number else path).write_bytes(b"%d: full\n" % number)
+    sink = FileSink(path, max_bytes=10, keep=3)
+    blocked = tmp_path / "log.1"
+    blocked.unlink()
+    blocked.mkdir()  # nothing can be moved here
+    (blocked / "x").touch()
+    for _ in range(3):
+        sink.write(b"more....\n")
+    sink.close()
+
+    assert (tmp_path / "log.2").is_dir()
+    assert (tmp_path / "log.3").read_bytes() == b"2: full\n"
+
+
+def test_half_a_line_stays_in_the_file_of_its_beginning(tmp_path: Path) -> None:
+    """A line that a full disk has torn is ended before the file turns."""
+    path = tmp_path / "log"
+    sink = FileSink(path, max_bytes=10)
+    sink.write(b"first...")
+    sink._count(b"")  # nothing more was taken
+    sink.write(b"line\nsecond..\n")
+    sink.close()
+
+    assert (tmp_path / "log.1").read_bytes() == b"first...line\n"
+    assert path.read_bytes() == b"second..\n"
+
+
+def test_half_a_line_of_a_crash_is_ended(tmp_path: Path) -> None:
+    """What a killed daemon left unfinished doesn't swallow the first line of the next one."""
+    path = tmp_path / "log"
+    path.write_bytes(b'whole\n{"torn')
+    for _ in range(2):
+        sink = FileSink(path)
+        sink.write(b"next\n")
+        sink.close()
+
+    assert path.read_bytes() == b'whole\n{"torn\nnext\nnext\n'
 
 
 def test_a_pipe_is_a_log_that_doesn_t_turn(tmp_path: Path) -> None:

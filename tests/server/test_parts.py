@@ -160,8 +160,12 @@ def test_a_session_counts_once(pair: Pair) -> None:
     assert sessions.byte_totals() == {"received_bytes": 3, "sent_bytes": 2}
     for _ in range(2):
         sessions.give_back(pair[0])
-    assert sessions.end(session)
-    assert not sessions.end(session)
+    assert sessions.open(session)
+    facts = sessions.end(session, Reason.EOF)
+    session.sent_bytes = 3  # a thread that was given up goes on
+    assert facts
+    assert facts.sent_bytes == 2
+    assert not sessions.end(session, Reason.CUT)
     assert sessions.byte_totals() == {"received_bytes": 3, "sent_bytes": 2}
     for _ in range(2):
         sessions.forget(session)
@@ -172,7 +176,21 @@ def test_a_session_counts_once(pair: Pair) -> None:
     assert sessions.reasons == {Reason.EOF: 1}
     assert sessions.wait(0)
     assert repr(sessions) == "<Sessions 0/1>"
-    assert repr(session) == "<Session s-1 127.0.0.1:40000 3 in, 2 out>"
+    assert repr(session) == "<Session s-1 127.0.0.1:40000 3 in, 3 out>"
+    sessions.close()
+
+
+def test_a_session_that_was_given_up_never_opens(pair: Pair) -> None:
+    """A stop that finds a session before its thread has begun leaves no line without another."""
+    sessions = Sessions(Limits())
+    session = Session("s-1", pair[0], "127.0.0.1", 40000)
+    sessions.enter(session)
+    facts = sessions.end(session, Reason.CUT)
+    opened = sessions.open(session)
+
+    assert (facts, opened) == (None, False)
+    assert (sessions.accepted, sessions.closed, sessions.active) == (0, 0, 0)
+    assert sessions.live() == []
     sessions.close()
 
 

@@ -1,0 +1,164 @@
+"""Runs `echod` with one thing wrong inside: `python -m tests.faults.launch FAULT serve ...`.
+
+The process, its command line, its daemon and its signals are the real ones; one collaborator
+is another. FAULT is the name of a function below, with its argument after a colon; several
+are joined with a plus.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from echo import limits
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+HANDLER_HOOKS = ("setup", "handle", "finish")
+
+
+# -- other bounds ---------------------------------------------------------------------------
+
+
+def keepalive(numbers: str) -> None:
+    """Look for peers that are gone sooner: `keepalive:1/1/2`."""
+    idle, interval, probes = map(int, numbers.split("/"))
+    limits.KEEPALIVE = (idle, interval, probes)
+
+
+def queue(size: str) -> None:
+    """Give the log's queue room for fewer bytes."""
+    limits.LOG_QUEUE_BYTES = int(size)
+
+
+def brisk(_: str) -> None:
+    """End idle session threads soon."""
+    limits.SPARE_THREAD_TIMEOUT = 0.2
+
+
+# -- the listening socket -------------------------------------------------------------------
+
+
+class BadSocket:
+    """A listening socket whose `accept` raises what it is told, then works."""
+
+    def __init__(self, sock: socket.socket, errors: Iterator[str]) -> None:
+        self._sock = sock
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Raise the next error, or accept."""
+        name = next(self._errors, "ok")
+        if name != "ok":
+            number = getattr(errno, name)
+            raise OSError(number, f"injected {name}")
+        return self._sock.accept()
+
+
+def accept(names: str) -> None:
+    """Let accept raise: `accept:EMFILE,ok,ENFILE` in turn, `accept:EPERM*` for ever."""
+    from echo.cli import serve
+
+    errors = iter(lambda: names[:-1], "") if names.endswith("*") else iter(names.split(","))
+
+    class BadServer(serve.EchoServer):
+        def server_activate(self) -> None:
+            super().server_activate()
+            self.socket = BadSocket(self.socket, errors)  # type: ignore[assignment]
+
+    serve.EchoServer = BadServer  # type: ignore[misc]
+
+
+# -- threads --------------------------------------------------------------------------------
+
+
+def threads(fault: str) -> None:
+    """Let the start of a thread whose name begins so fail: `threads:session` the first two.
+
+    `threads:hang` lets the first session's thread hang in its start.
+    """
+    start = threading.Thread.start
+    names = "session-1" if fault == "hang" else fault
+    left = [2]
+
+    def bad_start(thread: threading.Thread) -> None:
+        if thread.name.startswith(names) and left[0]:
+            left[0] -= 1
+            if fault == "hang":
+                threading.Event().wait()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    threading.Thread.start = bad_start  # type: ignore[method-assign]
+
+
+def impatient(_: str) -> None:
+    """Give an accept loop up after two looks."""
+    from echo.server import daemon
+
+    daemon.PATIENCE = 2
+
+
+# -- hooks ----------------------------------------------------------------------------------
+
+
+def hook(name: str) -> None:
+    """Let the first call of a hook of the server or its handler raise."""
+    from echo.cli import serve
+
+    owner = "EchoHandler" if name in HANDLER_HOOKS else "EchoServer"
+    base = getattr(serve, owner)
+    setattr(serve, owner, type(owner, (base,), {name: _raises_once(getattr(base, name), name)}))
+
+
+def _raises_once(original: Callable[..., Any], name: str) -> Callable[..., Any]:
+    calls = []
+
+    def bad(*arguments: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 1:
+            raise Fault(name)
+        return original(*arguments)
+
+    return bad
+
+
+class Fault(Exception):
+    """What a hook raises; even its text raises."""
+
+    def __str__(self) -> NoReturn:
+        raise ValueError("no text")
+
+
+def deaf(_: str) -> None:
+    """Let the handler hang, whatever happens to its socket."""
+    from echo.cli import serve
+
+    class DeafHandler(serve.EchoHandler):
+        def handle(self) -> None:
+            threading.Event().wait()
+
+    serve.EchoHandler = DeafHandler  # type: ignore[misc]
+
+
+def main() -> int:
+    """Bring the faults in, then run the command line as ever."""
+    for fault in sys.argv.pop(1).split("+"):
+        name, _, argument = fault.partition(":")
+        globals()[name](argument)
+    from echo.__main__ import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(main())

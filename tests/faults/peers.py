@@ -1,0 +1,163 @@
+"""Clients that misbehave, on plain sockets."""
+
+from __future__ import annotations
+
+import resource
+import selectors
+import socket
+import struct
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+import pytest
+
+from echo.deadline import Deadline
+from tests.waiting import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.process import DaemonProcess
+
+    Start = Callable[..., DaemonProcess]
+
+
+class Peers:
+    """Connects from any address of the loopback, and closes what a test leaves open."""
+
+    def __init__(self) -> None:
+        self.socks: list[socket.socket] = []
+
+    def __call__(self, port: int, source: str = "127.0.0.1") -> socket.socket:
+        """Connect."""
+        sock = socket.create_connection(
+            ("127.0.0.1", port), timeout=seconds(20), source_address=(source, 0)
+        )
+        self.socks.append(sock)
+        return sock
+
+    def close(self) -> None:
+        """Close all of them."""
+        while self.socks:
+            self.socks.pop().close()
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """Read all there is; a reset raises."""
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def echoes(sock: socket.socket, data: bytes = b"hello") -> bool:
+    """Send a little, and see whether it comes back before anything else happens."""
+    with suppress(ConnectionError):
+        sock.sendall(data)
+        return sock.recv(len(data), socket.MSG_WAITALL) == data
+    return False
+
+
+def fill(sock: socket.socket, most: int = 1 << 30) -> int:
+    """Send until nothing moves any more: the server is blocked in its send; give the bytes."""
+    sock.settimeout(0.3)
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < most:
+            sent += sock.send(bytes(65536))
+    sock.settimeout(seconds(20))
+    return sent
+
+
+def pause(count: float) -> None:
+    """Let so many seconds pass, where that is what a peer does."""
+    threading.Event().wait(count)
+
+
+class Crowd:
+    """Many connections at once, looked after by one thread."""
+
+    def __init__(self, port: int, count: int) -> None:
+        need_descriptors(count + 100)
+        self._port = port
+        self.count = count
+        self._selector = selectors.DefaultSelector()
+        self.socks: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in self.socks:
+            sock.close()
+        self._selector.close()
+
+    def connect(self) -> None:
+        """Begin all connections at once, then wait until each of them is there."""
+        for number in range(self.count):
+            sock = socket.socket()
+            self.socks.append(sock)
+            sock.setblocking(False)
+            # Of one source address, too few ports could be left by others' tests.
+            sock.bind((f"127.0.{number % 8}.1", 0))
+            with suppress(BlockingIOError):
+                sock.connect(("127.0.0.1", self._port))
+        self._each(selectors.EVENT_WRITE, lambda sock: not sock.getsockopt(*ERROR))
+
+    def echo(self, data: bytes, count: int = 1_000_000) -> None:
+        """Let `count` of them send the same, then wait until each has it back."""
+        some = self.socks[:count]
+        for sock in some:
+            assert sock.send(data) == len(data)
+        due = dict.fromkeys(some, data)
+
+        def came_back(sock: socket.socket) -> bool:
+            part = sock.recv(65536)
+            assert part, "ended"
+            assert due[sock].startswith(part), "not an echo"
+            due[sock] = due[sock][len(part) :]
+            return not due[sock]
+
+        self._each(selectors.EVENT_READ, came_back, some)
+
+    def end(self) -> None:
+        """Let all of them send their end of stream, then wait for the server's ends."""
+        for sock in self.socks:
+            sock.shutdown(socket.SHUT_WR)
+        self._each(selectors.EVENT_READ, lambda sock: not sock.recv(1))
+
+    def _each(
+        self,
+        event: int,
+        done: Callable[[socket.socket], bool],
+        some: list[socket.socket] | None = None,
+    ) -> None:
+        """Wait until each has once been ready and done, for at most a minute."""
+        deadline = Deadline(seconds(60))
+        for sock in self.socks if some is None else some:
+            self._selector.register(sock, event)
+        while self._selector.get_map():
+            ready = self._selector.select(deadline.left())
+            assert ready, f"{len(self._selector.get_map())} of {self.count} are stuck"
+            for key, _ in ready:
+                if done(key.fileobj):  # type: ignore[arg-type]
+                    self._selector.unregister(key.fileobj)
+
+
+ERROR = (socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def need_descriptors(count: int) -> None:
+    """Raise this process's own limit on descriptors, or skip the test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count:
+        pytest.skip(f"{count} descriptors are needed, {hard} are allowed")
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

@@ -1,0 +1,94 @@
+"""Each error that accept(2) can return: ignored, backed off, or fatal, by its class."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from echo.server.sockets import GONE_BEFORE_ACCEPT, OUT_OF_CAPACITY
+from tests.faults.peers import echoes
+from tests.faults.test_descriptors import cpu_share
+
+if TYPE_CHECKING:
+    from tests.faults.peers import Peers, Start
+
+# What accept(2) names, in its page and in the kernel, by what has to be done about it.
+GONE = [
+    "EAGAIN",
+    "ECONNABORTED",
+    "ECONNRESET",
+    "EHOSTDOWN",
+    "EHOSTUNREACH",
+    "EINTR",
+    "ENETDOWN",
+    "ENETUNREACH",
+    "ENONET",
+    "ENOPROTOOPT",
+    "EOPNOTSUPP",
+    "EPERM",
+    "EPROTO",
+    "EPROTONOSUPPORT",
+    "ESOCKTNOSUPPORT",
+    "ETIMEDOUT",
+]
+FULL = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ENOSR"]
+FATAL = ["EBADF", "EFAULT", "EINVAL", "ENOTSOCK"]
+
+
+def test_every_error_has_its_class() -> None:
+    """The lists here are those of the server."""
+    assert {getattr(errno, name) for name in GONE} == GONE_BEFORE_ACCEPT
+    assert {getattr(errno, name) for name in FULL} == OUT_OF_CAPACITY
+
+
+def test_a_connection_that_is_gone_is_ignored(daemon: Start, connect: Peers) -> None:
+    """What is wrong with one connection is no concern of the next, and of no log."""
+    process = daemon(fault=f"accept:{','.join(GONE)}")
+    answer = echoes(connect(process.port))
+    connect.close()
+    process.wait_for("session.closed")
+
+    assert answer
+    assert [line["event"] for line in process.lines()] == [
+        "server.started",
+        "session.accepted",
+        "session.closed",
+    ]
+
+
+def test_an_error_that_stays_takes_no_processor(daemon: Start, connect: Peers) -> None:
+    """An error for each connection, for ever, leaves the processor alone and can be stopped."""
+    process = daemon(fault="accept:EPERM*")
+    connect(process.port)
+    share = cpu_share(process)
+    code = process.stop()
+
+    assert share < 0.1
+    assert code == 0
+
+
+def test_without_capacity_it_waits(daemon: Start, connect: Peers) -> None:
+    """Each time there is one line on the way in, that says of what, and one on the way out."""
+    process = daemon(fault=f"accept:{','.join(f'{name},{name},ok' for name in FULL)}")
+    answers = [echoes(connect(process.port)) for _ in FULL]
+    process.wait_for("accept.resumed", len(FULL))
+    named = [line["error"] for line in process.events("accept.exhausted")]
+
+    assert all(answers)
+    assert [name.rpartition(" ")[2] for name in named] == FULL
+
+
+def test_a_broken_listener_ends_the_daemon(daemon: Start, connect: Peers) -> None:
+    """Alive but deaf is the one thing it never is: it says why, and ends with a code."""
+    processes = [daemon(fault=f"accept:{name}") for name in FATAL]
+    for process in processes:
+        process.expect_code, process.expect_errors = 70, 1
+        connect(process.port)
+    codes = [process.wait() for process in processes]
+    errors = [process.events("server.error")[0] for process in processes]
+    reasons = {process.events("server.stopped")[0]["reason"] for process in processes}
+
+    assert codes == [70] * len(FATAL)
+    assert {error["where"] for error in errors} == {"accept loop"}
+    assert [error["error"].rpartition(" ")[2] for error in errors] == FATAL
+    assert reasons == {"error"}

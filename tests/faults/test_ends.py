@@ -1,0 +1,162 @@
+"""However a peer behaves, its session ends within its limits, with one line and one reason."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.peers import echoes, fill, pause, read_to_end, reset
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.faults.peers import Peers, Start
+    from tests.process import DaemonProcess
+
+
+def reasons(process: DaemonProcess, count: int) -> list[str]:
+    """Give the reasons of all ends, once there are so many."""
+    return [line["reason"] for line in process.wait_for("session.closed", count)]
+
+
+# -- reset at each stage ----------------------------------------------------------------------
+
+
+def test_connect_and_reset_at_once(daemon: Start, connect: Peers) -> None:
+    """A connection that is gone before anybody looked is a session that was reset, or is none."""
+    process = daemon()
+    for _ in range(100):
+        reset(connect(process.port))
+    answer = echoes(connect(process.port))
+    connect.close()
+    found = reasons(process, len(process.wait_for("session.accepted")))
+    wait_until(lambda: "eof" in reasons(process, 1))
+    found = reasons(process, 1)
+
+    assert answer
+    assert set(found) == {"reset", "eof"}
+    assert found.count("eof") == 1
+
+
+def after_a_byte(sock: socket.socket) -> None:
+    """Take an echo back: the session waits for input."""
+    assert echoes(sock)
+
+
+def with_an_echo_unread(sock: socket.socket) -> None:
+    """Leave the echo in the peer's buffer."""
+    sock.sendall(b"hello")
+    sock.recv(1, socket.MSG_PEEK)
+
+
+def in_a_blocked_send(sock: socket.socket) -> None:
+    """Read nothing until the session can't send."""
+    fill(sock)
+
+
+@pytest.mark.parametrize("stage", [after_a_byte, with_an_echo_unread, in_a_blocked_send])
+def test_a_reset_at_each_stage(daemon: Start, connect: Peers, stage: object) -> None:
+    """One closing line, and its reason is the reset."""
+    process = daemon()
+    sock = connect(process.port)
+    stage(sock)  # type: ignore[operator]
+    reset(sock)
+
+    assert reasons(process, 1) == ["reset"]
+
+
+def test_a_reset_after_the_peer_s_end(daemon: Start, connect: Peers) -> None:
+    """Half-closed, then reset while the rest of its echo is on its way: not a clean end."""
+    process = daemon()
+    sock = connect(process.port)
+    fill(sock)
+    sock.shutdown(socket.SHUT_WR)
+    reset(sock)
+
+    assert reasons(process, 1) == ["reset"]
+
+
+def test_a_reset_while_it_lingers(daemon: Start, connect: Peers) -> None:
+    """The reason stays what has ended the session: the limit came first."""
+    process = daemon("--max-bytes", "5")
+    sock = connect(process.port)
+    sock.sendall(b"hello, world")
+    sock.recv(5, socket.MSG_WAITALL)
+    reset(sock)
+
+    assert reasons(process, 1) == ["byte_limit"]
+
+
+# -- limits -----------------------------------------------------------------------------------
+
+
+def test_peers_that_never_end_are_ended(daemon: Start, connect: Peers) -> None:
+    """Who never reads, who never writes and who trickles: each by its own limit, all at once."""
+    process = daemon("--write-timeout", "1", "--idle-timeout", "1", "--session-timeout", "2.5")
+    stuck, idle, slow = (connect(process.port) for _ in range(3))
+    fill(stuck)
+    pieces = 0
+    while echoes(slow, b"x"):
+        pieces += 1
+        pause(0.2)
+    lines = process.wait_for("session.closed", 3)
+    by_port = {line["peer_port"]: line for line in lines}
+    peers = (stuck, idle, slow)
+    stuck_line, idle_line, slow_line = (by_port[sock.getsockname()[1]] for sock in peers)
+
+    assert stuck_line["reason"] == "write_timeout"
+    assert idle_line["reason"] == "idle_timeout"
+    assert slow_line["reason"] == "session_timeout"
+    assert slow_line["duration_s"] >= 2.5
+    assert pieces >= 5
+    assert read_to_end(idle) == b""
+
+
+def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers) -> None:
+    """A peer that reads, however slowly, makes progress: only one that reads nothing is stuck."""
+    process = daemon("--write-timeout", "1")
+    sock = connect(process.port)
+    due = fill(sock)
+    for _ in range(25):  # 2.5 s in which it reads far less than a third of a send buffer
+        due -= len(sock.recv(20_000))
+        pause(0.1)
+    still = process.events("session.closed")
+    sock.shutdown(socket.SHUT_WR)
+    rest = len(read_to_end(sock))
+
+    assert still == []
+    assert rest == due
+    assert reasons(process, 1) == ["eof"]
+
+
+@pytest.mark.parametrize("limit", [1, 1000, 100_000, 5_000_000])
+def test_the_byte_limit_in_mid_stream(daemon: Start, connect: Peers, limit: int) -> None:
+    """Still sending, reading late: exactly the limit comes back, then the end, never a reset."""
+    process = daemon("--max-bytes", str(limit))
+    sock = connect(process.port)
+    fill(sock, limit + 2_000_000)  # the server drops what is too much, or both ways are full
+    got = len(read_to_end(sock))
+
+    assert got == limit
+    assert reasons(process, 1) == ["byte_limit"]
+
+
+def test_the_byte_limit_met_exactly(daemon: Start, connect: Peers) -> None:
+    """A stream of exactly the limit comes back whole, whether the peer ends it or waits."""
+    process = daemon("--max-bytes", "1000", "--buffer-size", "1000")
+    ending, waiting = connect(process.port), connect(process.port)
+    for sock in (ending, waiting):
+        sock.sendall(bytes(1000))
+    ending.shutdown(socket.SHUT_WR)
+
+    assert [len(read_to_end(sock)) for sock in (ending, waiting)] == [1000, 1000]
+    assert reasons(process, 2) == ["byte_limit", "byte_limit"]
+
+
+def test_a_session_s_end_in_a_blocked_send(daemon: Start, connect: Peers) -> None:
+    """The session's time is over though its send has made progress just now."""
+    process = daemon("--session-timeout", "1", "--write-timeout", "60")
+    fill(connect(process.port))
+
+    assert reasons(process, 1) == ["session_timeout"]

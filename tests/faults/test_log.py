@@ -1,0 +1,269 @@
+"""Nothing that goes wrong with the log stops or slows a session; what it costs is counted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import vocabulary
+from tests.faults.peers import echoes, pause
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.faults.peers import Peers, Start
+    from tests.process import DaemonProcess
+
+
+def sessions(process: DaemonProcess, connect: Peers, count: int) -> None:
+    """Have so many sessions, each of which must echo."""
+    for _ in range(count):
+        with connect(process.port) as sock:
+            assert echoes(sock)
+
+
+def accounted(lines: list[vocabulary.Line]) -> int:
+    """Count the lines there are and those that were reported missing, but for the reports."""
+    dropped = [line for line in lines if line["event"] == "log.dropped"]
+    return len(lines) - len(dropped) + sum(line["count"] for line in dropped)
+
+
+class Pipe:
+    """A named pipe as a log; its reader reads when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self._reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.data = bytearray()
+
+    def read(self) -> list[vocabulary.Line]:
+        """Take what is there, and give all the whole lines so far."""
+        try:
+            while part := os.read(self._reader, 1 << 20):
+                self.data += part
+        except BlockingIOError:
+            pass
+        return vocabulary.parse(bytes(self.data[: self.data.rfind(b"\n") + 1]))
+
+    def close(self) -> None:
+        """Go away."""
+        if self._reader >= 0:
+            os.close(self._reader)
+            self._reader = -1
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[Pipe]:
+    """Give a pipe whose reader doesn't read by itself."""
+    stalled = Pipe(tmp_path / "pipe")
+    yield stalled
+    stalled.close()
+
+
+def on_a_pipe(daemon: Start, pipe: Pipe, fault: str = "brisk") -> DaemonProcess:
+    """Start a daemon whose log is a pipe."""
+    process = daemon(log=pipe.path, started=False, fault=fault)
+    process.ready()
+    return process
+
+
+def test_a_full_disk(daemon: Start, connect: Peers) -> None:
+    """A log that takes nothing at all: sessions echo as ever, and the stop is a success."""
+    process = daemon(log=Path("/dev/full"), started=False, fault="queue:20000")
+    process.ready()
+    sessions(process, connect, 100)
+
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 128 KiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(path)]
+    if os.geteuid() or not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting a small disk needs a privilege")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.mark.parametrize("hup", [False, True])
+def test_a_disk_that_is_full_for_a_while(
+    disk: Path, daemon: Start, connect: Peers, hup: bool
+) -> None:
+    """Lines wait, none is torn or lost, and they are written when there is room again."""
+    process = daemon(log=disk / "echo.jsonl")
+    filler = disk / "filler"
+    fill_up(filler)
+    sessions(process, connect, 60)
+    wait_until(lambda: full(disk))
+    if hup:  # it does not help, and does no harm
+        process.send(signal.SIGHUP)
+    filler.unlink()
+    closed = process.wait_for("session.closed", 60)
+
+    assert len(closed) == 60
+    assert process.events("log.dropped") == []
+    process.check_and_stop()
+
+
+def fill_up(filler: Path) -> None:
+    """Leave 4 KiB at the most."""
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+def full(disk: Path) -> bool:
+    """See whether a disk has no room left."""
+    return os.statvfs(disk).f_bfree == 0
+
+
+def test_a_disk_that_is_full_for_too_long(disk: Path, daemon: Start, connect: Peers) -> None:
+    """What the queue can't hold is lost, and its count stands where it is missing."""
+    process = daemon(log=disk / "echo.jsonl", fault="queue:20000")
+    process.expect_gaps = True
+    filler = disk / "filler"
+    fill_up(filler)
+    sessions(process, connect, 300)
+    filler.unlink()
+    process.wait_for("log.dropped")
+    sessions(process, connect, 1)
+    wait_until(lambda: process.lines()[-1]["event"] == "session.closed")
+    count = accounted(process.lines())
+    process.check_and_stop()
+
+    assert count == 1 + 2 * 301
+
+
+def test_a_stalled_pipe(daemon: Start, connect: Peers, pipe: Pipe) -> None:
+    """Nobody reads the log: sessions echo as ever, and the lines are all there in the end."""
+    process = on_a_pipe(daemon, pipe)
+    sessions(process, connect, 500)
+    before = len(pipe.read())
+    wait_until(lambda: len(pipe.read()) == 1 + 2 * 500)
+
+    assert before < 1 + 2 * 500
+    vocabulary.check(pipe.read())
+
+
+def test_a_pipe_that_stalls_for_too_long(daemon: Start, connect: Peers, pipe: Pipe) -> None:
+    """What finds no room is counted, and reported when the pipe runs again."""
+    process = on_a_pipe(daemon, pipe, "queue:50000")
+    sessions(process, connect, 1000)
+    wait_until(lambda: "log.dropped" in [line["event"] for line in pipe.read()])
+    sessions(process, connect, 1)
+    wait_until(lambda: accounted(pipe.read()) == 1 + 2 * 1001)
+
+    assert pipe.read()[-1]["event"] == "session.closed"
+
+
+def test_a_closed_pipe(daemon: Start, connect: Peers, pipe: Pipe) -> None:
+    """Whoever read the log is gone: sessions echo, the stop is a success."""
+    process = on_a_pipe(daemon, pipe)
+    pipe.close()
+    sessions(process, connect, 100)
+    process.send(signal.SIGHUP)
+    sessions(process, connect, 10)
+
+    assert process.stop() == 0
+
+
+def test_standard_output_that_doesn_t_block(daemon: Start, connect: Peers) -> None:
+    """A log pipe that somebody else has made non-blocking still gets every line."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = daemon(log=Path("-"), started=False, stdout=writer, fault="brisk")
+    os.close(writer)
+    process.ready()
+    sessions(process, connect, 300)
+    data: list[bytes] = []
+    thread = threading.Thread(target=lambda: data.extend(iter(lambda: os.read(reader, 65536), b"")))
+    thread.start()
+    process.check_and_stop()
+    thread.join()
+    os.close(reader)
+    lines = vocabulary.parse(b"".join(data))
+
+    assert accounted(lines) == len(lines)
+    vocabulary.check(lines)
+    vocabulary.check_totals(lines)
+
+
+def test_a_removed_folder(daemon: Start, connect: Peers, tmp_path: Path) -> None:
+    """Sessions go on without the folder; HUP makes it anew, and the log with it."""
+    folder = tmp_path / "logs"
+    process = daemon(log=folder / "echo.jsonl")
+    shutil.rmtree(folder)
+    process.expect_gaps = True
+    sessions(process, connect, 10)
+    pause(0.2)
+    process.send(signal.SIGHUP)
+    process.wait_for("log.reopened")
+    sessions(process, connect, 1)
+    process.wait_for("session.closed")
+    process.check_and_stop()
+
+    assert process.events("server.stopped")[0]["closed"] == 11
+
+
+def test_a_renamed_file_under_load(daemon: Start, connect: Peers) -> None:
+    """What logrotate does, again and again, while sessions come and go: no line is lost."""
+    process = daemon(fault="brisk")
+    for turn in range(9, 0, -1):
+        sessions(process, connect, 20)
+        process.log.rename(process.log.with_name(f"echo.jsonl.{turn}"))
+        process.send(signal.SIGHUP)
+        wait_until(process.log.exists)
+    sessions(process, connect, 20)
+    closed = process.wait_for("session.closed", 200)
+
+    assert len(closed) == 200
+    assert len(process.events("log.reopened")) == 9
+
+
+def test_a_new_file_that_can_t_be_had(daemon: Start, connect: Peers, tmp_path: Path) -> None:
+    """HUP in vain: the old file goes on, and says why."""
+    folder = tmp_path / "logs"
+    process = daemon(log=folder / "echo.jsonl")
+    moved = folder.rename(tmp_path / "moved")
+    folder.write_bytes(b"in the way")
+    process.send(signal.SIGHUP)
+    sessions(process, connect, 5)
+    process.log = moved / "echo.jsonl"
+    process.expect_errors = 1
+    error = process.wait_for("server.error")[0]
+    process.wait_for("session.closed", 5)
+
+    assert error["where"] == "log"
+    assert "Not a directory" in error["error"] or "File exists" in error["error"]
+
+
+def test_a_daemon_that_was_killed(daemon: Start, connect: Peers, tmp_path: Path) -> None:
+    """KILL in the middle of a line: the next daemon's first line stands on a line of its own."""
+    log = tmp_path / "echo.jsonl"
+    log.write_bytes(b'{"timestamp":"2026-01-31T10:00:00.000001Z","event":"session.clo')
+    process = daemon(log=log, started=False)
+    process.ready()
+    sessions(process, connect, 1)
+    process.stop()
+    torn, *whole = log.read_bytes().splitlines(keepends=True)
+    lines = vocabulary.parse(b"".join(whole))
+    log.unlink()
+
+    assert torn.endswith(b"session.clo\n")
+    vocabulary.check(lines)
+    vocabulary.check_totals(lines)

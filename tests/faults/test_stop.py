@@ -1,0 +1,197 @@
+"""TERM at any moment: exit code 0 in time, every echo a prefix, every session closed in the log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echo.client import EchoClient, EchoEnded
+from tests.faults.peers import Crowd, echoes, fill, pause, read_to_end
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.faults.peers import Peers, Start
+    from tests.process import DaemonProcess
+
+# Beyond the drain's own time.
+GRACE = 2.0
+
+
+def stop(process: DaemonProcess, drain_timeout: float = 1.0) -> int:
+    """Send TERM, and give the exit code if it comes in time."""
+    return process.stop(timeout=drain_timeout + GRACE)
+
+
+def test_idle(daemon: Start, connect: Peers) -> None:
+    """With no session, and with silent ones, which see an end of stream."""
+    empty, process = daemon(), daemon("--drain-timeout", "5")
+    socks = [connect(process.port) for _ in range(20)]
+    process.wait_for("session.accepted", 20)
+    codes = stop(empty), stop(process, 5)
+
+    assert codes == (0, 0)
+    assert {read_to_end(sock) for sock in socks} == {b""}
+    assert {line["reason"] for line in process.events("session.closed")} == {"drained"}
+
+
+@pytest.mark.parametrize("drain_timeout", [0, 1])
+def test_busy(daemon: Start, drain_timeout: float) -> None:
+    """Under load, with and without time to drain: what came back is what was sent, in order."""
+    process = daemon("--drain-timeout", str(drain_timeout))
+    clients = [EchoClient("127.0.0.1", process.port) for _ in range(8)]
+    threads = [threading.Thread(target=stream, args=(client,)) for client in clients]
+    for client, thread in zip(clients, threads, strict=True):
+        client.connect()
+        thread.start()
+    wait_until(lambda: all(client.ledger.offset > 1_000_000 for client in clients))
+    code = stop(process, drain_timeout)
+    for client, thread in zip(clients, threads, strict=True):
+        thread.join()
+        client.close()
+    reasons = {line["reason"] for line in process.events("session.closed")}
+    received = {line["peer_port"]: line["sent_bytes"] for line in process.events("session.closed")}
+
+    assert code == 0
+    assert reasons <= {"drained", "cut"}
+    assert all(client.ledger.offset > 1_000_000 for client in clients)
+    assert len(received) == 8
+
+
+def stream(client: EchoClient) -> None:
+    """Send until the server ends it; the client itself compares what comes back."""
+    with suppress(EchoEnded):
+        while client.echo(os.urandom(100_000)):
+            pass
+
+
+def test_what_was_read_is_echoed(daemon: Start, connect: Peers) -> None:
+    """A drain lets each session send back what it has read, and the peer read it in peace."""
+    process = daemon("--drain-timeout", "20")
+    sock = connect(process.port)
+    sent = fill(sock)
+    process.send(signal.SIGTERM)
+    process.wait_for("server.draining")
+    got = len(read_to_end(sock))
+    code = process.wait()
+    (closed,) = process.events("session.closed")
+
+    assert code == 0
+    assert closed["reason"] == "drained"
+    assert got == closed["sent_bytes"] == closed["received_bytes"] <= sent
+
+
+def test_draining(daemon: Start, connect: Peers) -> None:
+    """A second TERM while it drains cuts at once; a third changes nothing."""
+    process = daemon("--drain-timeout", "1000")
+    fill(connect(process.port))
+    process.send(signal.SIGTERM)
+    process.wait_for("server.draining")
+    process.send(signal.SIGTERM)
+    process.send(signal.SIGTERM)
+
+    assert process.wait(GRACE) == 0
+    assert process.events("session.closed")[0]["reason"] == "cut"
+
+
+def test_nobody_new_while_draining(daemon: Start, connect: Peers) -> None:
+    """Who comes during a drain finds nobody, or an end: not a session."""
+    process = daemon("--drain-timeout", "1")
+    fill(connect(process.port))
+    process.send(signal.SIGTERM)
+    process.wait_for("server.draining")
+    late = connect(process.port)
+    code = process.wait(1 + GRACE)
+
+    with pytest.raises(ConnectionResetError):
+        read_to_end(late)
+    assert code == 0
+    assert len(process.events("session.accepted")) == 1
+
+
+def test_a_cut_in_the_middle_of_a_linger(daemon: Start, connect: Peers) -> None:
+    """What the deadline ends was cut, though it had begun to drain by itself."""
+    process = daemon("--drain-timeout", "0.3")
+    connect(process.port)
+    process.wait_for("session.accepted")
+
+    assert stop(process, 0.3) == 0
+    assert process.events("session.closed")[0]["reason"] == "cut"
+
+
+def test_a_thousand_cut_at_once(daemon: Start) -> None:
+    """Each has its one line, however many there are and however little time."""
+    process = daemon("--drain-timeout", "0")
+    with Crowd(process.port, 1000) as crowd:
+        crowd.connect()
+        crowd.echo(b"hello")
+        code = stop(process, 0)
+
+    assert code == 0
+    assert len(process.events("session.closed")) == 1000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_starting(daemon: Start, number: int) -> None:
+    """From the moment on at which it can be asked to stop, that ends it with success."""
+    for step in range(6):
+        process = daemon(started=False)
+        wait_until(lambda: catches(process, signal.SIGTERM))  # noqa: B023 - called at once
+        pause(step * 0.05)
+        process.send(number)
+
+        assert process.wait() == 0, f"{step}"
+        assert process.stderr == b""
+
+
+def catches(process: DaemonProcess, number: int) -> bool:
+    """Ask the system whether a process has a handler for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def test_again_and_again(daemon: Start, connect: Peers) -> None:
+    """TERM until it's gone: none of them, at whatever moment, makes the exit code another."""
+    process = daemon("--drain-timeout", "1")
+    assert echoes(connect(process.port))
+    while process.process.poll() is None:
+        process.send(signal.SIGTERM)
+        pause(0.001)
+
+    assert process.wait() == 0
+
+
+def test_a_flood_of_signals(daemon: Start, connect: Peers) -> None:
+    """Signals without end neither look like a hung accept loop nor hide the TERM among them."""
+    process = daemon()
+    sock = connect(process.port)
+    for _ in range(200):
+        process.send(signal.SIGUSR1)
+        pause(0.001)
+    answer = echoes(sock)
+    code = process.stop()
+
+    assert answer
+    assert code == 0
+    assert len(process.events("server.state")) > 10
+
+
+def test_with_a_log_that_is_stuck(daemon: Start, connect: Peers, tmp_path: Path) -> None:
+    """A pipe that nobody reads costs its lines, not the stop."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    process = daemon("--log-level", "debug", "--drain-timeout", "0.5", log=pipe, started=False)
+    process.ready()
+    for _ in range(400):
+        assert echoes(connect(process.port))
+    code = stop(process, 0.5)
+    os.close(reader)
+
+    assert code == 0
