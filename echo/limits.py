@@ -40,10 +40,10 @@ class Limits:
     max_sessions: int = 10_000
     """Sessions at once, in all."""
 
-    # One address alone can't take every place. Raise it behind a load balancer, where
-    # every session comes from the balancer's address.
+    # One host alone can't take every place; an IPv6 host has a whole /64. Raise it behind a load
+    # balancer, where every session comes from the balancer's address.
     max_sessions_per_peer: int = 1_000
-    """Sessions at once from one IP address."""
+    """Sessions at once from one peer: an IPv4 address, or an IPv6 network of 64 bits."""
 
     # Long enough for a person who types, short enough that forgotten sessions go.
     idle_timeout: float = 300.0
@@ -85,16 +85,16 @@ class Limits:
 
 
 # The longest time is what poll(2) takes: 2**31 milliseconds, 24 days.
-_LONGEST = 2_000_000
+LONGEST = 2_000_000
 _RANGES: dict[str, tuple[float, float]] = {
     "max_sessions": (1, 1_000_000),
     "max_sessions_per_peer": (1, 1_000_000),
-    "idle_timeout": (0, _LONGEST),
-    "session_timeout": (0, _LONGEST),
-    "write_timeout": (0.001, _LONGEST),
+    "idle_timeout": (0, LONGEST),
+    "session_timeout": (0, LONGEST),
+    "write_timeout": (0.001, LONGEST),
     "max_bytes": (0, 2**62),
     "buffer_size": (1, 16 * MIB),
-    "drain_timeout": (0, _LONGEST),
+    "drain_timeout": (0, LONGEST),
 }
 
 # The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a

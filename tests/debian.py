@@ -12,7 +12,9 @@ import pytest
 PACKAGES = {
     "c++": "g++",
     "cc": "gcc",
+    "ip": "iproute2",
     "promtool": "prometheus",
+    "ss": "iproute2",
 }
 
 
@@ -32,9 +34,19 @@ def _may_install() -> bool:
 
 
 def _install(package: str) -> None:
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "timeout": 300}
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package]
-    if subprocess.run(install, env=environment, check=False, **quiet).returncode:  # type: ignore[call-overload]
-        subprocess.run(["apt-get", "update", "-qq"], env=environment, check=False, **quiet)  # type: ignore[call-overload]
-        subprocess.run(install, env=environment, check=False, **quiet)  # type: ignore[call-overload]
+    install = ("install", "-y", "-qq", "--no-install-recommends", package)
+    if _apt_get(*install):
+        _apt_get("update", "-qq")
+        _apt_get(*install)
+
+
+def _apt_get(*arguments: str) -> int:
+    # Test runs side by side wait for each other instead of going without.
+    return subprocess.run(
+        ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        timeout=300,
+        check=False,
+    ).returncode

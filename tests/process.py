@@ -51,6 +51,7 @@ class DaemonProcess:
         self.expect_code = 0
         self.expect_errors = 0
         self.expect_gaps = False
+        self.started: vocabulary.Line = {}
         self.port = 0
         self.descriptors_at_start = 0
         self._stderr = folder / "stderr"
@@ -149,7 +150,7 @@ class DaemonProcess:
             for row in _sockets()
             if row[3] == LISTEN and f"socket:[{row[9]}]" in mine
         ]
-        return ports[0] if ports else 0
+        return next((port for port in ports if port != self.started.get("status_port")), 0)
 
     # -- its end ------------------------------------------------------------------------
 
@@ -176,7 +177,7 @@ class DaemonProcess:
         try:
             if self.process.poll() is None:
                 if self.port:
-                    self._check_leftovers()
+                    self.check_leftovers()
                 self.stop()
         finally:
             self.kill()
@@ -184,7 +185,7 @@ class DaemonProcess:
         assert self.process.returncode == self.expect_code
         self._check_log()
 
-    def _check_leftovers(self) -> None:
+    def check_leftovers(self) -> None:
         """See that what sessions took has been given back, once the last of them is over."""
         wait_until(self._no_sessions, 30, "every session's closing line")
         wait_until(

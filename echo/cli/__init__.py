@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 from cyclopts import App, Parameter
 
-from echo.cli.failure import CONFIG, USAGE, Failure, reason
+from echo.cli.failure import CONFIG, FAILED, SOFTWARE, USAGE, Failure, reason, say
 from echo.limits import BadLimit
 from echo.version import VERSION
 
@@ -88,23 +88,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Whatever goes wrong is one line on stderr.
     """
     try:
-        code = app.meta(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value"
-        )
+        code = _run(arguments)
+        _flush()
     except cyclopts.CycloptsError as error:
-        return _say(str(error), USAGE)
+        return _fail(str(error), USAGE)
     except BadLimit as error:
-        return _say(f"--{error.field.replace('_', '-')} {error.problem}", USAGE)
+        return _fail(f"--{error.field.replace('_', '-')} {error.problem}", USAGE)
     except Failure as failure:
-        return _say(str(failure), failure.code)
+        return _fail(str(failure), failure.code)
     except KeyboardInterrupt:
         return 130  # as a shell reports a command that SIGINT ended
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return _abandon_output(FAILED)
+    except OSError as error:
+        return _abandon_output(_fail(f"can't write the output: {reason(error)}", FAILED))
+    except Exception as error:  # noqa: BLE001 - a fault of ours is no reason for a traceback
+        fault = f"{type(error).__name__}: {error}"
+        return _fail(f"a fault in echod itself, please report it: {fault}", SOFTWARE)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    code = app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     return code or 0
 
 
-def _say(text: str, code: int) -> int:
-    line = " ".join(text.split())
-    if sys.stderr is not None:  # it is where somebody closed it
-        with suppress(OSError):
-            print(f"echod: {line}", file=sys.stderr)
+def _fail(text: str, code: int) -> int:
+    say(text)
+    return code
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _abandon_output(code: int) -> int:
+    """Keep the interpreter from trying to write, at its end, what nobody can take."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from echo.cli.failure import Failure, reason
 from echo.cli.tls import ClientTls
 from echo.client import EchoClient, EchoError
 from echo.client.stream import EchoStream
+from echo.limits import LONGEST
 from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:
@@ -32,12 +34,11 @@ Port = Annotated[int, Parameter(validator=Number(gte=1, lte=65535))]
 def connect(
     host: str = "127.0.0.1",
     port: Port = 9000,
-    /,
     *,
     message_size: Annotated[int, Parameter(validator=Number(gte=1))] = 512,
     terminator: Literal["newline", "nul", "none"] = "newline",
     verify: bool = True,
-    timeout: Annotated[float, Parameter(validator=Number(gt=0))] = 10.0,
+    timeout: Annotated[float, Parameter(validator=Number(gt=0, lte=LONGEST))] = 10.0,
     tls: Annotated[ClientTls, Parameter(name="*")] = ClientTls(),
 ) -> None:
     """Talk to an echo server.
@@ -67,6 +68,8 @@ def connect(
                 _pass_through(EchoStream(client, verify=verify))
     except EchoError as error:
         raise Failure(f"connect: {error}") from error
+    except OSError as error:  # the network's, or the terminal's
+        raise Failure(f"connect: the connection failed: {reason(error)}") from error
 
 
 def _connected(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> EchoClient:
@@ -154,17 +157,28 @@ def _pass_through(stream: EchoStream) -> None:
 
     try:
         with _progress(source) as advance:
-            stream.run(lambda: os.read(source, PIECE_BYTES), write)
+            stream.run(lambda: _read(source), write)
     except BrokenPipeError as error:
         raise Failure("connect: nobody reads the output any more") from error
     except OSError as error:
         raise Failure(f"connect: can't pass the data on: {reason(error)}") from error
 
 
+def _read(fd: int) -> bytes:
+    while True:
+        try:
+            return os.read(fd, PIECE_BYTES)
+        except BlockingIOError:  # whoever shares the descriptor has made it so
+            select.select((fd,), (), ())
+
+
 def _write(fd: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
-        left = left[os.write(fd, left) :]
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:
+            select.select((), (fd,), ())
 
 
 @contextmanager

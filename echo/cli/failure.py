@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 
 FAILED = 1
 USAGE = 2
@@ -29,10 +31,17 @@ class Failure(Exception):
         self.code = code
 
 
-def reason(error: OSError) -> str:
+def say(text: str) -> None:
+    """Tell the user, in one line on stderr; where nobody can be told, the exit code must do."""
+    if sys.stderr is not None:  # it is where somebody closed it
+        with suppress(OSError):
+            print(f"echod: {' '.join(text.split())}", file=sys.stderr)
+
+
+def reason(error: Exception) -> str:
     """Say what the system says, without Python's decoration.
 
     >>> reason(FileNotFoundError(2, "No such file or directory", "x"))
     'No such file or directory'
     """
-    return error.strerror or str(error)
+    return getattr(error, "strerror", None) or str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from socket import socket
@@ -21,6 +22,7 @@ from echo.cli.failure import (
     USAGE,
     Failure,
     reason,
+    say,
 )
 from echo.cli.settings import Encryption, Listen, Logging, Monitoring, Proxying
 from echo.events import Stop
@@ -120,11 +122,10 @@ def _refuse_both(handed_over: bool, given: bool, flags: str) -> None:
 def _fitting(limits: Limits) -> Limits:
     """Fit the sessions into the descriptors; say so where the user asked for more."""
     fitting = fit_descriptors(limits)
-    if fitting != limits != Limits():
-        print(
-            f"echod serve: warning: --max-sessions {limits.max_sessions} is more than the "
-            f"descriptors allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)",
-            file=sys.stderr,
+    if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
+        say(
+            f"serve: warning: --max-sessions {limits.max_sessions} is more than the descriptors "
+            f"allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)"
         )
     return fitting
 
@@ -139,22 +140,22 @@ def _tune(cpu: str) -> None:
 def _open_log(settings: Logging) -> EventLog:
     try:
         path, sink = _log_target(settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise Failure(
             f"serve: can't open the log {settings.target}: {reason(error)}; "
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
-    sinks = [sink]
+    sinks, lock = [sink], threading.RLock()
     if path is not None and sys.stderr is not None and sys.stderr.isatty():
         sinks.append(TerminalSink(sys.stderr))
     try:
-        writers = [LogWriter(sink) for sink in sinks]
+        writers = [LogWriter(sink, lock=lock) for sink in sinks]
     except RuntimeError as error:
         raise Failure(
             f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
         ) from error
-    return EventLog(*writers, level=settings.log_level, path=path)
+    return EventLog(*writers, level=settings.log_level, path=path, lock=lock)
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
@@ -177,6 +178,8 @@ def _bind(
 ) -> EchoServer:
     try:
         return EchoServer(where, handler, **options)
+    except UnicodeError as error:  # a name that no name server can be asked for
+        raise _no_host_name(where, "") from error
     except OSError as error:
         raise _cant_listen(error, where, "") from error
 
@@ -193,8 +196,17 @@ def _status(
     pages = {"/metrics": Metrics(server, log).page, "/healthz": health_of(server)}
     try:
         return StatusServer(where, pages, log=server.log)
+    except UnicodeError as error:
+        raise _no_host_name(where, "status-") from error
     except OSError as error:
         raise _cant_listen(error, where, "status-") from error
+
+
+def _no_host_name(where: Any, prefix: str) -> Failure:
+    host = where[0]
+    return Failure(
+        f"serve: can't listen on {host}: it is no host name; check --{prefix}host", UNAVAILABLE
+    )
 
 
 def _cant_listen(error: OSError, where: tuple[str, int] | socket, prefix: str) -> Failure:

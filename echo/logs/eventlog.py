@@ -26,11 +26,17 @@ class EventLog:
     the same lines elsewhere. `level` may change at any time.
     """
 
-    def __init__(self, *writers: LogWriter, level: str = "info", path: Path | None = None) -> None:
+    def __init__(
+        self,
+        *writers: LogWriter,
+        level: str = "info",
+        path: Path | None = None,
+        lock: threading.RLock | None = None,
+    ) -> None:
         self.level = level
         self.path = path
         self._writers = writers
-        self._lock = threading.Lock()
+        self._lock = lock or threading.RLock()
 
     def __repr__(self) -> str:
         return f"<EventLog {self.level}, {self.dropped} lines dropped>"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # A log is hostile input: what would move the cursor or colour the screen is shown, not done.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What structlog takes for text without looking.
+_TEXTS = frozenset({"timestamp", "level", "event", "logger", "logger_name", "stack", "exception"})
 
 
 def pretty(line: bytes, *, colors: bool) -> str:
@@ -31,8 +33,9 @@ def pretty(line: bytes, *, colors: bool) -> str:
         fields = None
     if not isinstance(fields, dict) or "event" not in fields:
         return harmless(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
-    calm = {harmless(name): _calm(value) for name, value in fields.items()}
-    return str(_renderer(colors)(None, "", calm)).rstrip()
+    calm = {_calm_name(name): _calm(name, value) for name, value in fields.items()}
+    shown = str(_renderer(colors)(None, "", calm))
+    return " ".join(shown.split("\n")).rstrip()  # structlog begins a line for a traceback
 
 
 def harmless(text: str) -> str:
@@ -48,10 +51,19 @@ def _escape(match: re.Match[str]) -> str:
     return ascii(match.group())[1:-1]
 
 
-def _calm(value: Any) -> Any:
+def _calm_name(name: str) -> str:
+    return "exc_info_" if name == "exc_info" else harmless(name)  # structlog would act on it
+
+
+def _calm(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return harmless(value)
-    return value if isinstance(value, int | float | None) else harmless(repr(value))
+    if isinstance(value, int | float | None) and name not in _TEXTS:
+        return value
+    try:
+        return harmless(orjson.dumps(value).decode())
+    except TypeError:  # deeper than it can be written
+        return "…"
 
 
 @cache

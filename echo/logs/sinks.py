@@ -84,7 +84,8 @@ class FileSink:
     def __init__(
         self, path: Path, max_bytes: int = LOG_FILE_BYTES, keep: int = LOG_FILES_KEPT
     ) -> None:
-        self.path = path
+        # A link's target turns where it is; the link goes on naming it.
+        self.path = path.resolve() if path.resolve().is_file() else path
         self.max_bytes = max_bytes
         self.keep = keep
         self._torn = False  # what was written last is the beginning of a line

@@ -1,7 +1,7 @@
 r"""The log's writer: lines from any thread, through a bounded queue, written by one thread.
 
 A session never waits for the log. Lines for which the queue has no room are counted, and
-reported as `log.dropped` in the place where they are missing.
+reported as `log.dropped` with the next line that there is room for.
 
 >>> import os
 >>> from echo.logs.sinks import StreamSink
@@ -43,10 +43,13 @@ class LogWriter:
     """A queue of at most `capacity` bytes and the thread that empties it into `sink`.
 
     `put` never blocks and never raises. `dropped` counts the lines that found no room, or
-    that could not be written before `close`. Lives until `close`.
+    that could not be written before `close`. Lives until `close`. Several writers that are fed
+    under one `lock` share it, so that their own lines are in the order of their times, too.
     """
 
-    def __init__(self, sink: Sink, capacity: int = LOG_QUEUE_BYTES) -> None:
+    def __init__(
+        self, sink: Sink, capacity: int = LOG_QUEUE_BYTES, lock: threading.RLock | None = None
+    ) -> None:
         self.capacity = capacity
         self.dropped = 0
         self._sink = sink
@@ -57,7 +60,7 @@ class LogWriter:
         self._begun = 0  # bytes of its first line that are written
         self._reopening: Path | None = None
         self._closing = False
-        self._lock = threading.Lock()
+        self._lock = lock or threading.RLock()
         self._work = threading.Event()
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -78,8 +81,8 @@ class LogWriter:
                 self.dropped += 1
                 self._missing += 1
                 return
-            self._report_missing()
             self._append(line)
+            self._report_missing()
         if not self._work.is_set():
             self._work.set()
 
@@ -167,18 +170,18 @@ class LogWriter:
         return bool(lines)
 
     def _reopen(self) -> None:
+        if not self._closing:
+            self._hurry.clear()
         path, self._reopening = self._reopening, None
         if path is None:
             return
         self._write_all()  # what was queued before belongs to the old file
+        event, fields = LOG_REOPENED, {"path": str(path)}
         try:
             if self._sink.reopen():
                 self._begun = 0  # the new file gets the whole line
         except OSError as error:
-            line = own_line(SERVER_ERROR, error=f"{type(error).__name__}: {error}", where="log")
-        else:
-            line = own_line(LOG_REOPENED, path=str(path))
+            event = SERVER_ERROR
+            fields = {"error": f"{type(error).__name__}: {error}", "where": "log"}
         with self._lock:
-            self._append(line)
-        if not self._closing:
-            self._hurry.clear()
+            self._append(own_line(event, **fields))

@@ -123,11 +123,11 @@ class Daemon:
     def _serve(self) -> Stop:
         while self._accepting():
             self._tell()
-            for name in self.signals.wait(self._look_interval):
-                if name in STOPPING:
-                    self._drain(name)
-                    return Stop.SIGNAL
-                self._answer(name)
+            name = self.signals.wait(self._look_interval)
+            if name in STOPPING:
+                self._drain(name)
+                return Stop.SIGNAL
+            self._answer(name)
         return Stop.ERROR
 
     def _accepting(self) -> bool:
@@ -149,7 +149,7 @@ class Daemon:
     def _give_up(self, error: str) -> None:
         self.server.emit(events.SERVER_ERROR, error=error, where="accept loop")
 
-    def _answer(self, name: str) -> None:
+    def _answer(self, name: str | None) -> None:
         if name == "SIGHUP":
             self._reload()
         elif name == "SIGUSR1":
@@ -196,7 +196,7 @@ class Daemon:
         )
         self.server.start_draining()
         while not self.server.sessions.wait(0) and not deadline.expired:
-            for again in self.signals.wait(deadline.left(), self.server.sessions):
-                if again in STOPPING:
-                    return
-                self._answer(again)
+            again = self.signals.wait(deadline.left(), self.server.sessions)
+            if again in STOPPING:
+                return
+            self._answer(again)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from echo.events import Reason, Refusal
+from echo.server.sockets import network_of
 from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
@@ -149,7 +150,9 @@ class Sessions:
         """Say why one more session of this peer, None for one unknown, can't be had."""
         if self._placed >= self.limits.max_sessions:
             return Refusal.MAX_SESSIONS
-        if peer_ip is not None and self._places[peer_ip] >= self.limits.max_sessions_per_peer:
+        if peer_ip is None:
+            return None
+        if self._places[network_of(peer_ip)] >= self.limits.max_sessions_per_peer:
             return Refusal.MAX_SESSIONS_PER_PEER
         return None
 
@@ -173,7 +176,7 @@ class Sessions:
             self._free_place(session)
             session.peer_ip, session.peer_port = peer_ip, peer_port
             self._take_place(session)
-            full = self._places[peer_ip] > self.limits.max_sessions_per_peer
+            full = self._places[network_of(peer_ip)] > self.limits.max_sessions_per_peer
             return Refusal.MAX_SESSIONS_PER_PEER if full else None
 
     def exchange(self, session: Session, request: socket.socket) -> None:
@@ -227,7 +230,7 @@ class Sessions:
 
     def _take_place(self, session: Session) -> None:
         self._placed += 1
-        self._places[session.peer_ip] += 1
+        self._places[network_of(session.peer_ip)] += 1
         session.placed = True
         session.active_sessions = self._placed
 
@@ -236,9 +239,10 @@ class Sessions:
             return
         session.placed = False
         self._placed -= 1
-        self._places[session.peer_ip] -= 1
-        if not self._places[session.peer_ip]:
-            del self._places[session.peer_ip]
+        network = network_of(session.peer_ip)
+        self._places[network] -= 1
+        if not self._places[network]:
+            del self._places[network]
 
     def drain(self) -> None:
         """Expect no more sessions: from now on the last one to go rings."""

@@ -46,17 +46,17 @@ class Signals:
         self._reader.close()
         self._writer.close()
 
-    def wait(self, seconds: float, sessions: Sessions | None = None) -> list[str]:
-        """Give the names of the signals that came, none after `seconds`.
+    def wait(self, seconds: float, sessions: Sessions | None = None) -> str | None:
+        """Give the name of the next signal, or None after `seconds`.
 
-        With `sessions` it also ends, with none, when the last of them is gone.
+        With `sessions` it also ends, with None, when the last of them is gone.
         """
         Waiter(self._reader, sessions).readable(seconds)
         try:
-            numbers = self._reader.recv(64)
+            number = self._reader.recv(1)[0]  # the others wait for their turn
         except BlockingIOError:
-            return []
-        return [signal.Signals(number).name for number in numbers]
+            return None
+        return signal.Signals(number).name
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

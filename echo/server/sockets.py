@@ -59,7 +59,7 @@ OUT_OF_CAPACITY = frozenset(
 BROKEN = _NETWORK | {errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE}
 
 
-def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+def resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
     """Give the address family and the address to listen on; raise `OSError` if there is none.
 
     >>> resolve("127.0.0.1", 9000)[1]
@@ -67,7 +67,7 @@ def resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    return family, (str(address[0]), int(address[1]))
+    return family, address
 
 
 def peer_of(address: Any) -> tuple[str, int]:
@@ -85,11 +85,27 @@ def peer_of(address: Any) -> tuple[str, int]:
     return peer_ip, peer_port
 
 
+def network_of(peer_ip: str) -> str:
+    """Name what counts as one peer: an IPv4 address, or the /64 that an IPv6 host has whole.
+
+    >>> network_of("192.0.2.1")
+    '192.0.2.1'
+    >>> network_of("2001:db8::1:2:3:4")
+    '2001:db8::/64'
+    """
+    if ":" not in peer_ip:
+        return peer_ip
+    address = int(ipaddress.IPv6Address(peer_ip.partition("%")[0])) >> 64 << 64
+    return f"{ipaddress.IPv6Address(address)}/64"
+
+
 def set_session_options(sock: socket.socket) -> None:
     """Send small echoes at once, and let keepalive find peers that are gone without a word."""
     idle, interval, probes = KEEPALIVE
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # An urgent byte is a byte of the stream: without this it would be missing in the echo.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     # macOS calls the first one TCP_KEEPALIVE.
     names = (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), ("TCP_KEEPINTVL",), ("TCP_KEEPCNT",))
     for candidates, value in zip(names, (idle, interval, probes), strict=True):

@@ -38,12 +38,14 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("serve --log-level loud", 2, "--log-level"),
         ("serve --cpu x", 78, "--cpu x can't be used"),
         ("serve --host nonexistent.invalid", 69, "can't listen on nonexistent.invalid port 9000"),
+        ("serve --host foo..bar", 69, "can't listen on foo..bar: it is no host name"),
         ("serve --host 192.0.2.1", 69, "can't listen on 192.0.2.1 port 9000"),
         ("serve --log-file /proc/nowhere/log", 73, "can't open the log /proc/nowhere/log"),
         ("serve --config missing.toml", 78, "can't read missing.toml"),
         ("connect 127.0.0.1 1", 1, "can't connect to 127.0.0.1 port 1: Connection refused"),
         ("connect nonexistent.invalid", 1, "can't connect to nonexistent.invalid port 9000"),
         ("connect foo..bar", 1, "no such name"),
+        ("connect --timeout inf", 2, "--timeout"),
         ("connect 127.0.0.1 0", 2, "PORT"),
         ("logs show missing.jsonl", 1, "can't read missing.jsonl: No such file or directory"),
         ("logs show .", 1, "can't read .: Is a directory"),
@@ -73,6 +75,7 @@ def test_a_mistake_is_one_line_and_a_code(
         ("port = 1", 78, "no command has the table [port]"),
         ("[serve]\nmax-sessions = 0", 2, "--max-sessions must be at least 1"),
         ("\udcff", 78, "is not TOML"),
+        ('[serve]\nlog-file = "a\\u0000b"', 73, "can't open the log"),
     ],
 )
 def test_a_bad_settings_file_is_named(
@@ -160,3 +163,92 @@ def test_an_interrupt_is_not_a_traceback(monkeypatch: pytest.MonkeyPatch, capfd:
 
     assert main(["connect"]) == 130
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("line", ["--help", "--version", "serve --help"])
+def test_an_output_that_can_t_be_written_is_one_line(line: str) -> None:
+    """A full disk under the output is one line, and not the interpreter's last words."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "echo", *line.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=seconds(30),
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == b"echod: can't write the output: No space left on device\n"
+
+
+def test_a_reader_that_leaves_ends_the_output() -> None:
+    """As in `echod --help | head -1`: nothing is said about it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "echo", "--help"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=seconds(30),
+        check=False,
+    )
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_output_that_was_closed_is_no_traceback() -> None:
+    """With standard output closed there is nothing to print to, and nothing to say."""
+    done = subprocess.run(
+        [sys.executable, "-m", "echo", "--version"],
+        preexec_fn=lambda: os.close(1),
+        stderr=subprocess.PIPE,
+        timeout=seconds(30),
+        check=False,
+    )
+
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
+    """Even what nobody thought of is one line, with a code that says whose fault it was."""
+
+    def fault(*_: object) -> None:
+        raise LookupError("nobody thought of this")
+
+    monkeypatch.setattr("echo.cli.connect._connected", fault)
+
+    assert main(["connect"]) == 70
+    assert "please report it: LookupError: nobody thought" in capfd.readouterr().err
+
+
+def test_a_connection_that_fails_by_hand_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    """What the network says in the middle of a talk is one line."""
+
+    def unreachable(*_: object) -> None:
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr("echo.cli.connect._connected", unreachable)
+
+    assert main(["connect"]) == 1
+    assert "the connection failed: No route to host" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["flag", "environment", "file"])
+def test_where_to_connect_comes_from_anywhere(
+    how: str, monkeypatch: pytest.MonkeyPatch, capfd: Captured, tmp_path: Path
+) -> None:
+    """`connect` takes host and port as flags, from the environment, and from a file."""
+    line = ["connect"]
+    if how == "flag":
+        line += ["--host", "127.0.0.1", "--port", "1"]
+    elif how == "environment":
+        monkeypatch.setenv("ECHOD_PORT", "1")
+    else:
+        (tmp_path / "echod.toml").write_text("[connect]\nport = 1\n")
+        line += ["--config", "echod.toml"]
+
+    assert main(line) == 1
+    assert "can't connect to 127.0.0.1 port 1" in capfd.readouterr().err

@@ -78,7 +78,7 @@ def test_lines_are_written_in_order() -> None:
 
 
 def test_what_finds_no_room_is_counted_where_it_is_missing() -> None:
-    """A full queue drops new lines; the next that fits comes after their count."""
+    """A full queue drops new lines; their count comes as soon as there is room."""
     sink = Memory()
     sink.gate.clear()
     log = LogWriter(sink, capacity=100)
@@ -99,8 +99,8 @@ def test_what_finds_no_room_is_counted_where_it_is_missing() -> None:
     assert log.dropped == 20
 
 
-def test_a_gap_is_reported_before_the_next_line_that_fits() -> None:
-    """The count stands where the lines are missing, though the queue was never empty."""
+def test_a_gap_is_reported_with_the_next_line_that_fits() -> None:
+    """The count comes right after it, in the order of the times, though the queue isn't empty."""
     sink = Memory()
     sink.gate.clear()
     log = LogWriter(sink, capacity=300)
@@ -113,7 +113,7 @@ def test_a_gap_is_reported_before_the_next_line_that_fits() -> None:
     log.close(seconds(10))
     lines = sink.data.splitlines()
 
-    assert [line[:1] for line in lines] == [b"t", b"\0", b"{", b"f"]
+    assert [line[:1] for line in lines] == [b"t", b"\0", b"f", b"{"]
 
 
 @pytest.mark.usefixtures("quick")

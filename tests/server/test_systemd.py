@@ -100,9 +100,7 @@ def test_ready_means_that_a_connection_is_served(daemon: Start, manager: Manager
     """Who waits for READY is not refused."""
     process = daemon(env=environment(manager), started=False)
     manager.wait_for("READY=1")
-    process.started = process.wait_for("server.started")[0]
-    process.port = process.started["port"]
-    process.descriptors_at_start = process.descriptors()
+    process.ready()
     with process.client() as client:
         assert client.echo(b"hello") == b"hello"
 
@@ -365,10 +363,11 @@ def test_a_reload_rereads_the_certificate(daemon: Start, tmp_path: Path) -> None
     authority = Authority(tmp_path / "tls")
     cert, key = authority.issue("server")
     process = daemon("--tls-cert", str(cert), "--tls-key", str(key))
+    process.expect_errors = 1
     first = shown(process, authority)
     authority.issue("server")
     process.send(signal.SIGHUP)
-    process.wait_for("log.reopened")
+    wait_until(lambda: shown(process, authority) != first, 20, "the new certificate")
     second = shown(process, authority)
     authority.issue("server", days=-1)
     process.send(signal.SIGHUP)

@@ -1,0 +1,97 @@
+"""What must take any bytes: each target fails by raising.
+
+A parser of input that others can write joins `TARGETS` when it joins the house.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cyclopts
+
+from echo import cli
+from echo.limits import BadLimit
+from echo.logs.journal import LINE_BYTES, lines_of
+from echo.logs.lines import bounded_line
+from echo.logs.pretty import pretty
+from echo.server.handler import preview
+from tests import vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def fuzz_preview(data: bytes) -> None:
+    """Show a payload: short, plain ASCII, and in a line that is one line."""
+    shown = preview(data)
+    assert shown.isascii()
+    assert shown.isprintable() or not shown
+    (line,) = vocabulary.parse(bounded_line("debug", "session.data", {"preview": shown}))
+    assert line["preview"] == shown
+
+
+def fuzz_line(data: bytes) -> None:
+    """Log any fields, lone surrogates and huge texts among them: one strict, bounded line."""
+    text = data.decode("utf-8", "surrogateescape")
+    half = len(text) // 2
+    fields = {"error": text[:half] * 50, "where": text[half:], "n": len(data) << 70}
+    (line,) = vocabulary.parse(bounded_line("error", "server.error", fields))
+    assert line["event"] == "server.error"
+
+
+def fuzz_pretty(data: bytes) -> None:
+    """Show any line of a log: one line, in which nothing moves the cursor."""
+    for line in lines_of(io.BytesIO(data)):
+        plain = pretty(line, colors=False)
+        assert not any(ord(c) < 32 or 126 < ord(c) < 160 for c in plain), repr(plain)
+        assert len(pretty(line, colors=True).splitlines()) <= 1
+
+
+def fuzz_journal(data: bytes) -> None:
+    """Read any file: one line out for each line in, whatever stands in it."""
+    lines = list(lines_of(io.BytesIO(data)))
+    assert len(lines) == data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    assert all(b"\n" not in line and len(line) <= LINE_BYTES for line in lines)
+
+
+def fuzz_settings(data: bytes) -> None:
+    """Read any settings file: settings, or an error that is one of ours."""
+    with tempfile.NamedTemporaryFile(suffix=".toml") as file:
+        Path(file.name).write_bytes(data)
+        with suppress(cli.Failure, BadLimit, cyclopts.CycloptsError):
+            cli.app.config = [cli._read(Path(file.name))]
+            command, _, _ = cli.app.parse_args(["serve"], exit_on_error=False, print_error=False)
+            assert callable(command)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "preview": fuzz_preview,
+    "line": fuzz_line,
+    "pretty": fuzz_pretty,
+    "journal": fuzz_journal,
+    "settings": fuzz_settings,
+}
+# Where to begin: what the inputs look like.
+SEEDS = {
+    "preview": [b"\n\x00\x1b'\"\\\xff"],
+    "line": [b'","event":"x\n\xff\xed\xa0\x80'],
+    "pretty": [
+        b'{"timestamp":"2026-01-31T10:00:00.000001Z","level":"info","event":"x","exception":"a\\n"}',
+        b'{"event":null,"exc_info":true,"stack":"\\u001b[2J","level":[],"logger":{"a":1}}',
+        b'{"event":"x","exc_info":[1,2,3],"logger_name":"\\ud800"}\n{"torn',
+    ],
+    "journal": [b'{"event":1}\r\n\n{"torn'],
+    "settings": [
+        b"[serve]\nport = 9000\nmax-sessions = 5\n",
+        b'[serve]\nlog-file = "x"\nidle_timeout = inf\n',
+        b"[serve.limits]\nbuffer_size = [1, {a = 1979-05-27}]\n",
+        b"[serve]\nlisten = 5\nlimits = []\n",
+        b"[[serve]]\nport = 1\n[logs]\n",
+        b"serve = 1\n",
+        b"[serve.log-file]\nx = {}\n",
+    ],
+}
