@@ -10,6 +10,7 @@ import pytest
 
 # Where the package is not called like the program.
 PACKAGES = {
+    "bwrap": "bubblewrap",
     "c++": "g++",
     "cc": "gcc",
     "ip": "iproute2",
