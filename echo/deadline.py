@@ -19,16 +19,16 @@ class Deadline:
     inf
     """
 
-    __slots__ = ("_at",)
+    __slots__ = ("at",)
 
     def __init__(self, seconds: float | None) -> None:
-        self._at = math.inf if seconds is None else time.monotonic() + seconds
+        self.at = math.inf if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float:
         """Seconds until the deadline, never negative; infinite where there is none."""
-        return max(0.0, self._at - time.monotonic())
+        return max(0.0, self.at - time.monotonic())
 
     @property
     def expired(self) -> bool:
         """Whether the moment has come."""
-        return time.monotonic() >= self._at
+        return time.monotonic() >= self.at

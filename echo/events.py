@@ -58,8 +58,8 @@ _TOTALS = ("accepted", "closed", "refused", "received_bytes", "sent_bytes")
 SERVER_STARTED = Event(
     "server.started",
     "info",
-    "the daemon listens; `limits` are those in force",
-    ("host", "port", "pid", "version", "limits"),
+    "the daemon listens; `loop` is `python` or `compiled`, `limits` are those in force",
+    ("host", "port", "pid", "version", "loop", "limits"),
     ("status_host", "status_port"),
 )
 SESSION_ACCEPTED = Event(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
+from echo.server import EchoHandler
 from echo.testing import RunningServer, running_server
 from tests import vocabulary
 from tests.process import DaemonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    Serve = Callable[..., AbstractContextManager[RunningServer]]
 
 hypothesis.settings.register_profile(
     "echo", deadline=None, print_blob=True, max_examples=int(os.environ.get("EXAMPLES", "30"))
@@ -36,6 +41,26 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]:
             return process
 
         yield start
+
+
+HANDLERS: dict[str, type[EchoHandler]] = {"python": EchoHandler}
+with suppress(ImportError):  # no compiler was there when this was installed
+    from echo.server.compiled import CompiledHandler
+
+    HANDLERS["compiled"] = CompiledHandler
+
+
+def handler_of(loop: str) -> type[EchoHandler]:
+    """Give the handler with the loop in Python, or the compiled one, or skip the test."""
+    if loop not in HANDLERS:
+        pytest.skip("the compiled loop isn't there: it needs a C compiler at the installation")
+    return HANDLERS[loop]
+
+
+@pytest.fixture(params=["python", "compiled"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    """Give `running_server` with each of the two loops."""
+    return partial(running_server, handler=handler_of(request.param))
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
 from echo.server.signals import Signals
 from echo.server.systemd import STATUS_NAME, BadDescriptor, Notifier, inherited
-from echo.server.tuning import fit_descriptors, tune
+from echo.server.tuning import Pin, fit_descriptors, tune
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -62,14 +62,16 @@ def serve(
 ) -> int:
     """Run the daemon until TERM or INT."""
     certificates = tls.certificates()
+    if certificates and listen.loop == "compiled":
+        raise Failure("serve: --loop compiled can't speak TLS: leave one of them out", USAGE)
     options: dict[str, Any] = {"proxies": proxying.proxies(), "reuse_port": listen.reuse_port}
     sockets = _inherited(listen, monitoring)
     with Signals() as signals:
         options["limits"] = _fitting(limits)
-        _tune(listen.cpu)
+        handler = certificates.handler() if certificates else _handler(listen.loop)
+        options["pin"] = _tune(listen.cpu)
         log = _open_log(logging)
         options |= {"log": log.configure(), "log_payload": log.debug}
-        handler = certificates.handler() if certificates else EchoHandler
         try:
             with (
                 _bind(sockets.get("echo") or listen.address, handler, options) as server,
@@ -119,6 +121,22 @@ def _refuse_both(handed_over: bool, given: bool, flags: str) -> None:
         )
 
 
+def _handler(loop: str) -> type[EchoHandler]:
+    """Choose the loop; the compiled one is there where a compiler was at the installation."""
+    if loop == "python":
+        return EchoHandler
+    try:
+        from echo.server.compiled import CompiledHandler
+    except ImportError as error:
+        if loop == "auto":
+            return EchoHandler
+        raise Failure(
+            "serve: --loop compiled isn't there: install again with a C compiler, or leave it out",
+            CONFIG,
+        ) from error
+    return CompiledHandler
+
+
 def _fitting(limits: Limits) -> Limits:
     """Fit the sessions into the descriptors; say so where the user asked for more."""
     fitting = fit_descriptors(limits)
@@ -130,9 +148,9 @@ def _fitting(limits: Limits) -> Limits:
     return fitting
 
 
-def _tune(cpu: str) -> None:
+def _tune(cpu: str) -> Pin:
     try:
-        tune(cpu)
+        return tune(cpu)
     except (ValueError, OSError) as error:
         raise Failure(f"serve: --cpu {cpu} can't be used: {error}", CONFIG) from error
 

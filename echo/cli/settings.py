@@ -38,6 +38,9 @@ class Listen:
     cpu: str = "auto"
     """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
 
+    loop: Literal["auto", "compiled", "python"] = "auto"
+    """The echo loop: compiled where it could be installed, or in Python, as TLS always is."""
+
     @property
     def address(self) -> tuple[str, int]:
         """Where to listen, if no socket is inherited."""

@@ -50,15 +50,15 @@ class EchoStream:
 
     def run(self, read: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
         """Stream; an `OSError` of `read` or `write` is raised as it is."""
-        sender = threading.Thread(target=self._send_all, args=(read,), daemon=True)
-        sender.start()
+        self._sender = threading.Thread(target=self._send_all, args=(read,), daemon=True)
+        self._sender.start()
         try:
             self._take_back(write)
         finally:
             with self._room:
                 self._over = True
                 self._room.notify()
-        sender.join(self._client.timeout if self._all_sent else 0)
+        self._sender.join(self._client.timeout if self._all_sent else 0)
 
     # -- the caller's thread ------------------------------------------------------------
 
@@ -72,6 +72,8 @@ class EchoStream:
                 with self._room:
                     self.returned += len(data)
                     self._room.notify()
+        if not self._verify:  # an answer may be over before the question is
+            self._sender.join(self._client.timeout)
         if self._failure is not None:
             raise self._failure
         if not self._all_sent or self._send_failed or self._missing():

@@ -97,6 +97,7 @@ class Daemon:
             port=port,
             pid=os.getpid(),
             version=VERSION,
+            loop=self.server.loop,
             limits=self.server.limits.as_dict(),
             **self._status_facts(),
         )

@@ -30,6 +30,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
 
     server: EchoServer
     request: socket.socket
+    loop = "python"
     # Reads go straight to the socket, which saves the 4 KiB of a buffered `rfile`.
     rbufsize = 0
 
@@ -53,16 +54,16 @@ class EchoHandler(socketserver.StreamRequestHandler):
 
     def receive(self) -> memoryview:
         """Wait for the peer's next bytes; none are its end of stream."""
-        session = self.session
+        counts = self.session.counts
         while not self.server.draining:
-            if session.received_bytes >= self.max_bytes:
+            if counts.received_bytes >= self.max_bytes:
                 raise SessionEnd(Reason.BYTE_LIMIT)
             self.wait_for_input()
             try:
                 count = self.request.recv_into(self.room())
             except BlockingIOError:  # it was the bell, or the input went away
                 continue
-            session.received_bytes += count
+            counts.received_bytes += count
             if self.server.log_payload and count:
                 self.show(self.buffer[:count])
             return self.buffer[:count]
@@ -76,12 +77,12 @@ class EchoHandler(socketserver.StreamRequestHandler):
             except BlockingIOError:
                 self.wait_for_room()
                 continue
-            self.session.sent_bytes += sent
+            self.session.counts.sent_bytes += sent
             chunk = chunk[sent:]
 
     def room(self) -> memoryview:
         """Give the buffer, or as much of it as `max_bytes` still allows."""
-        left = self.max_bytes - self.session.received_bytes
+        left = self.max_bytes - self.session.counts.received_bytes
         return self.buffer if left >= len(self.buffer) else self.buffer[: int(left)]
 
     def wait_for_input(self) -> None:

@@ -22,6 +22,7 @@ import secrets
 import socket
 import socketserver
 import time
+from array import array
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from echo.server.refusals import Refusals
 from echo.server.sessions import Session, SessionEnd, Sessions
 from echo.server.sockets import BROKEN, linger, peer_of
 from echo.server.threads import SessionThreads
+from echo.server.tuning import ANYWHERE, Pin
 from echo.server.waiting import Bell
 
 if TYPE_CHECKING:
@@ -84,12 +86,15 @@ class EchoServer(ListeningServer):
         limits: Limits | None = None,
         log: Any = None,
         log_payload: bool = False,
+        pin: Pin = ANYWHERE,
         reuse_port: bool = False,
         proxies: Proxies | None = None,
     ) -> None:
         self.proxies = proxies
         self.limits = limits or Limits()
-        self.log_payload = log_payload
+        self.pin = pin
+        # One C integer, so that a compiled loop can look at it without the interpreter's lock.
+        self.payload_switch = array("i", [log_payload])
         self.draining = False
         self.started = time.monotonic()
         self.sessions = Sessions(self.limits)
@@ -115,6 +120,20 @@ class EchoServer(ListeningServer):
     def uptime_s(self) -> float:
         """Seconds since the server was made."""
         return round(time.monotonic() - self.started, 6)
+
+    @property
+    def loop(self) -> str:
+        """Which echo loop the handler has: `python` or `compiled`."""
+        return str(getattr(self.RequestHandlerClass, "loop", "python"))
+
+    @property
+    def log_payload(self) -> bool:
+        """Whether each read is logged; may be switched while sessions run."""
+        return bool(self.payload_switch[0])
+
+    @log_payload.setter
+    def log_payload(self, wanted: bool) -> None:
+        self.payload_switch[0] = wanted
 
     def totals(self) -> dict[str, int]:
         """Count what has been, by the names that `server.state` and `server.stopped` use."""

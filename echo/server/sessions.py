@@ -17,6 +17,7 @@ from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
     from echo.limits import Limits
+    from echo.server.relay import Relay
 
 
 # Seconds: from a health check's few milliseconds to the longest session there is by default.
@@ -35,20 +36,26 @@ class SessionEnd(Exception):
         self.detail = detail
 
 
+@dataclass(slots=True)
+class Counts:
+    """Bytes of one session's payload: read by the loop, and taken back by the kernel."""
+
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class Session:
     """The facts of one session, from its acceptance to its one closing line.
 
-    Its own thread counts the bytes and sets `reason`; all others only read. Bytes are payload:
-    `received_bytes` is what the loop has read, `sent_bytes` what the kernel has taken back.
+    Its own thread counts the bytes and sets `reason`; all others only read.
     """
 
     session_id: str
     request: socket.socket
     peer_ip: str
     peer_port: int
-    received_bytes: int = 0
-    sent_bytes: int = 0
+    counts: Counts | Relay = field(default_factory=Counts)
     active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
     # What only some sessions have to say in their lines, by the log's names.
@@ -68,6 +75,16 @@ class Session:
             f"<Session {self.session_id} {self.peer_ip}:{self.peer_port} "
             f"{self.received_bytes} in, {self.sent_bytes} out>"
         )
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that the loop has read."""
+        return self.counts.received_bytes
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of them that the kernel has taken back."""
+        return self.counts.sent_bytes
 
     @property
     def duration_s(self) -> float:
@@ -216,7 +233,9 @@ class Sessions:
             self.durations.add(session.duration_s)
             self._received_bytes += session.received_bytes
             self._sent_bytes += session.sent_bytes
-            return copy(session)
+            facts = copy(session)
+            facts.counts = Counts(session.received_bytes, session.sent_bytes)
+            return facts
 
     def forget(self, session: Session) -> None:
         """Take it out of the register: nothing more will be heard of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from echo.limits import SPARE_DESCRIPTORS
@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 SWITCH_INTERVAL = 0.2
 
 
-def tune(cpu: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The processor that the process is kept on, and those that it might use; none is no pin."""
+
+    narrow: frozenset[int] = frozenset()
+    wide: frozenset[int] = frozenset()
+
+
+ANYWHERE = Pin()
+
+
+def tune(cpu: str) -> Pin:
     """Set the process up for many threads that share the interpreter's lock.
 
     `cpu` is the processor to stay on: `auto` chooses one where that is faster, `none` leaves
@@ -30,13 +41,13 @@ def tune(cpu: str) -> None:
     if hasattr(os, "sched_setscheduler"):
         with suppress(OSError):  # it needs no privilege, but a sandbox may forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    pin(cpu)
+    return pin(cpu)
 
 
-def pin(cpu: str) -> None:
+def pin(cpu: str) -> Pin:
     """Keep the process on one processor, as `tune` says."""
     if cpu == "none" or (cpu == "auto" and not _pays()):
-        return
+        return ANYWHERE
     if not hasattr(os, "sched_setaffinity"):
         raise ValueError("this system can't pin a process: leave --cpu out")
     allowed = os.sched_getaffinity(0)
@@ -45,6 +56,7 @@ def pin(cpu: str) -> None:
     if chosen is None:
         raise ValueError(f"it is auto, none, or a processor of this process: {', '.join(numbers)}")
     os.sched_setaffinity(0, {chosen})
+    return Pin(frozenset({chosen}), frozenset(allowed))
 
 
 def _pays() -> bool:

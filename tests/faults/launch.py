@@ -154,6 +154,7 @@ def main() -> int:
     for fault in sys.argv.pop(1).split("+"):
         name, _, argument = fault.partition(":")
         globals()[name](argument)
+    sys.argv += ["--loop", "python"]  # of which the handlers here are made
     from echo.__main__ import main as run
 
     return run()

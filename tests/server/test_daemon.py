@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echo.client import EchoEnded
+from tests.conftest import handler_of
 from tests.debian import need
 from tests.process import limits_of
 from tests.waiting import seconds, wait_until
@@ -67,6 +68,15 @@ def blocked(process: DaemonProcess) -> socket.socket:
     with pytest.raises(TimeoutError):
         sock.sendall(bytes(100_000_000))
     return sock
+
+
+@pytest.mark.parametrize("loop", ["python", "compiled"])
+def test_the_log_says_which_loop_it_is(daemon: Start, loop: str) -> None:
+    """`server.started` names the loop, and each of them can be asked for."""
+    handler_of(loop)
+    process = daemon("--loop", loop)
+
+    assert process.started["loop"] == loop
 
 
 def test_the_deadline_cuts(daemon: Start) -> None:
@@ -124,10 +134,11 @@ def test_usr1_shows_the_state(daemon: Start) -> None:
     assert state["threads"] >= 3
 
 
+@pytest.mark.parametrize("loop", ["python", "auto"])
 @pytest.mark.parametrize("level", ["info", "debug"])
-def test_usr2_switches_debug_events(daemon: Start, level: str) -> None:
+def test_usr2_switches_debug_events(daemon: Start, level: str, loop: str) -> None:
     """Payload shows between one USR2 and the next, or the other way round."""
-    process = daemon("--log-level", level)
+    process = daemon("--log-level", level, "--loop", loop)
     with process.client() as client:
         for turn in range(3):
             client.echo(b"turn %d" % turn)
@@ -214,7 +225,7 @@ def use(client: EchoClient, number: int) -> None:
 
 def test_three_hundred_sessions_ended_in_every_way(daemon: Start) -> None:
     """300 sessions with every kind of end leave 300 accepted and 300 closed lines, all right."""
-    process = daemon("--max-bytes", "1000", "--idle-timeout", "0.5", "--drain-timeout", "20")
+    process = daemon("--max-bytes", "1000", "--idle-timeout", "3", "--drain-timeout", "20")
     with ExitStack() as stack:
         for number in range(200):
             use(stack.enter_context(process.client()), number)

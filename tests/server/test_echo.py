@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from echo import EchoClient, Limits
 from echo.testing import running_server
-from tests.conftest import check_events
+from tests.conftest import check_events, handler_of
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echo.testing import RunningServer
+    from tests.conftest import Serve
 
 BUFFER = 1024
 LOOPBACK_SEGMENT = 65_483
@@ -32,11 +33,19 @@ SIZES = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[RunningServer]:
+@pytest.fixture
+def server(serve: Serve) -> Iterator[RunningServer]:
+    """Run a server with each of the two loops."""
+    with serve() as running:
+        yield running
+    check_events(running)
+
+
+@pytest.fixture(scope="module", params=["python", "compiled"])
+def shared(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """Run one server for all examples, with a buffer that is small enough to be in the way."""
     limits = Limits(buffer_size=BUFFER, max_sessions_per_peer=10_000)
-    with running_server(limits=limits) as server:
+    with running_server(limits=limits, handler=handler_of(request.param)) as server:
         yield server
     check_events(server)
 
@@ -99,11 +108,11 @@ def test_sessions_at_once_don_t_mix(
 
 
 @pytest.mark.parametrize("buffer_size", [1, 2, 4096, 32 * 1024])
-def test_every_buffer_size_echoes(buffer_size: int) -> None:
+def test_every_buffer_size_echoes(serve: Serve, buffer_size: int) -> None:
     """The bound of a read changes the number of reads, never the bytes."""
     data = payload(20_000, 3)
     with (
-        running_server(limits=Limits(buffer_size=buffer_size)) as server,
+        serve(limits=Limits(buffer_size=buffer_size)) as server,
         EchoClient(*server.address) as client,
     ):
         echo = client.echo(data)

@@ -13,17 +13,18 @@ import pytest
 from echo import EchoClient, Limits
 from echo.limits import BadLimit
 from echo.server.waiting import PollWaiter
-from echo.testing import running_server
 from tests.conftest import check_events
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from tests.conftest import Serve
 
-def ended(limits: Limits, use: Any) -> dict[str, Any]:
+
+def ended(serve: Serve, limits: Limits, use: Any) -> dict[str, Any]:
     """Run a server, let `use` do something with a socket, and give the session's last line."""
-    with running_server(limits=limits) as server:
+    with serve(limits=limits) as server:
         with socket.create_connection(server.address, seconds(10)) as sock:
             use(sock)
         closed = server.log.wait_for("session.closed")[0]
@@ -36,21 +37,21 @@ def until_end(sock: socket.socket) -> bytes:
     return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
-def test_a_silent_peer_is_ended() -> None:
+def test_a_silent_peer_is_ended(serve: Serve) -> None:
     """A peer that says nothing for `idle_timeout` is ended with an end of stream."""
 
     def use(sock: socket.socket) -> None:
         sock.sendall(b"hello")
         assert until_end(sock) == b"hello"
 
-    closed = ended(Limits(idle_timeout=0.05), use)
+    closed = ended(serve, Limits(idle_timeout=0.05), use)
 
     assert closed["reason"] == "idle_timeout"
     assert closed["received_bytes"] == closed["sent_bytes"] == 5
 
 
 @pytest.mark.parametrize("idle_timeout", [0, 5])
-def test_a_session_that_never_idles_is_ended(idle_timeout: float) -> None:
+def test_a_session_that_never_idles_is_ended(serve: Serve, idle_timeout: float) -> None:
     """A byte now and then doesn't keep a session beyond `session_timeout`."""
     pause = threading.Event()
 
@@ -65,13 +66,13 @@ def test_a_session_that_never_idles_is_ended(idle_timeout: float) -> None:
                 pause.wait(0.01)
         raise AssertionError("the session went on")
 
-    closed = ended(Limits(session_timeout=0.2, idle_timeout=idle_timeout), use)
+    closed = ended(serve, Limits(session_timeout=0.2, idle_timeout=idle_timeout), use)
 
     assert closed["reason"] == "session_timeout"
     assert closed["sent_bytes"] == closed["received_bytes"]
 
 
-def test_a_session_that_never_waits_is_ended() -> None:
+def test_a_session_that_never_waits_is_ended(serve: Serve) -> None:
     """Bytes without a pause don't keep a session beyond `session_timeout` either."""
 
     def use(sock: socket.socket) -> None:
@@ -81,14 +82,14 @@ def test_a_session_that_never_waits_is_ended() -> None:
             with suppress(BlockingIOError):
                 sock.send(bytes(65536))
 
-    closed = ended(Limits(session_timeout=0.2), use)
+    closed = ended(serve, Limits(session_timeout=0.2), use)
 
     assert closed["reason"] == "session_timeout"
 
 
-def test_a_silent_session_is_ended_by_the_shorter_of_two_limits() -> None:
+def test_a_silent_session_is_ended_by_the_shorter_of_two_limits(serve: Serve) -> None:
     """Idle until its whole time is over, a session ends as timed out, not as idle."""
-    closed = ended(Limits(session_timeout=0.05, idle_timeout=5), until_end)
+    closed = ended(serve, Limits(session_timeout=0.05, idle_timeout=5), until_end)
 
     assert closed["reason"] == "session_timeout"
 
@@ -100,36 +101,36 @@ def flood(sock: socket.socket) -> None:
         sock.sendall(bytes(100_000_000))
 
 
-def test_a_peer_that_never_reads_is_ended() -> None:
+def test_a_peer_that_never_reads_is_ended(serve: Serve) -> None:
     """A peer that takes nothing for `write_timeout` is ended, and what it got is a prefix."""
-    closed = ended(Limits(write_timeout=0.1), flood)
+    closed = ended(serve, Limits(write_timeout=0.1), flood)
 
     assert closed["reason"] == "write_timeout"
     assert closed["sent_bytes"] < closed["received_bytes"]
 
 
-def test_a_blocked_send_ends_with_the_session() -> None:
+def test_a_blocked_send_ends_with_the_session(serve: Serve) -> None:
     """`session_timeout` counts while a send waits, too."""
-    closed = ended(Limits(write_timeout=10, session_timeout=0.2), flood)
+    closed = ended(serve, Limits(write_timeout=10, session_timeout=0.2), flood)
 
     assert closed["reason"] == "session_timeout"
 
 
 @pytest.mark.parametrize("limit", [1, 10, 1000, 70_000])
-def test_exactly_the_byte_limit_comes_back(limit: int) -> None:
+def test_exactly_the_byte_limit_comes_back(serve: Serve, limit: int) -> None:
     """`max_bytes` come back, then the end of the stream, though the peer sends on."""
 
     def use(sock: socket.socket) -> None:
         sock.sendall(bytes(limit) + b"one too many")
         assert until_end(sock) == bytes(limit)
 
-    closed = ended(Limits(max_bytes=limit, buffer_size=512), use)
+    closed = ended(serve, Limits(max_bytes=limit, buffer_size=512), use)
 
     assert closed["reason"] == "byte_limit"
     assert closed["received_bytes"] == closed["sent_bytes"] == limit
 
 
-def test_a_reset_is_a_reset() -> None:
+def test_a_reset_is_a_reset(serve: Serve) -> None:
     """A peer that resets ends its session with that reason."""
 
     def use(sock: socket.socket) -> None:
@@ -138,14 +139,14 @@ def test_a_reset_is_a_reset() -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
 
-    closed = ended(Limits(), use)
+    closed = ended(serve, Limits(), use)
 
     assert closed["reason"] == "reset"
 
 
-def test_no_more_sessions_than_allowed() -> None:
+def test_no_more_sessions_than_allowed(serve: Serve) -> None:
     """Beyond `max_sessions` a connection is closed at once; a freed place is usable at once."""
-    with running_server(limits=Limits(max_sessions=2)) as server:
+    with serve(limits=Limits(max_sessions=2)) as server:
         with EchoClient(*server.address) as first, EchoClient(*server.address) as second:
             first.echo(b"1")
             second.echo(b"2")
@@ -162,9 +163,9 @@ def test_no_more_sessions_than_allowed() -> None:
     assert refused["count"] == 1
 
 
-def test_no_more_sessions_of_one_peer_than_allowed() -> None:
+def test_no_more_sessions_of_one_peer_than_allowed(serve: Serve) -> None:
     """Beyond `max_sessions_per_peer` its connections are refused, another peer's are not."""
-    with running_server(limits=Limits(max_sessions_per_peer=1)) as server:
+    with serve(limits=Limits(max_sessions_per_peer=1)) as server:
         with EchoClient(*server.address) as first:
             first.echo(b"1")
             with socket.create_connection(server.address, seconds(10)) as second:
@@ -185,9 +186,9 @@ def test_no_more_sessions_of_one_peer_than_allowed() -> None:
     assert (refused["peer_ip"], refused["reason"]) == ("127.0.0.1", "max_sessions_per_peer")
 
 
-def test_a_flood_of_refusals_has_few_lines_that_add_up() -> None:
+def test_a_flood_of_refusals_has_few_lines_that_add_up(serve: Serve) -> None:
     """Every refusal is counted, and the lines stay few."""
-    with running_server(limits=Limits(max_sessions=1)) as server:
+    with serve(limits=Limits(max_sessions=1)) as server:
         with EchoClient(*server.address) as only:
             only.echo(b"1")
             for _ in range(200):
@@ -200,9 +201,9 @@ def test_a_flood_of_refusals_has_few_lines_that_add_up() -> None:
     assert len(lines) < 20
 
 
-def test_refusals_that_wait_are_written_while_the_server_runs() -> None:
+def test_refusals_that_wait_are_written_while_the_server_runs(serve: Serve) -> None:
     """What shares a line is written when it's due, without another refusal."""
-    with running_server(limits=Limits(max_sessions=1)) as server:
+    with serve(limits=Limits(max_sessions=1)) as server:
         with EchoClient(*server.address) as only:
             only.echo(b"1")
             for _ in range(3):

@@ -16,7 +16,7 @@ from echo.events import Reason, Refusal
 from echo.limits import Limits
 from echo.server import tuning
 from echo.server.refusals import Refusals
-from echo.server.sessions import Session, SessionEnd, Sessions
+from echo.server.sessions import Counts, Session, SessionEnd, Sessions
 from echo.server.sockets import linger, peer_of, set_session_options
 from echo.server.threads import SessionThreads
 from echo.server.waiting import Bell, PollWaiter, SelectWaiter
@@ -154,7 +154,7 @@ def test_a_closed_reserve_ends_those_at_work_after_their_job() -> None:
 def test_a_session_counts_once(pair: Pair) -> None:
     """Whatever is called twice counts once."""
     sessions = Sessions(Limits(max_sessions=1))
-    session = Session("s-1", pair[0], "127.0.0.1", 40000, received_bytes=3, sent_bytes=2)
+    session = Session("s-1", pair[0], "127.0.0.1", 40000, counts=Counts(3, 2))
     sessions.enter(session)
     assert sessions.refusal("127.0.0.2") is Refusal.MAX_SESSIONS
     assert sessions.byte_totals() == {"received_bytes": 3, "sent_bytes": 2}
@@ -162,7 +162,7 @@ def test_a_session_counts_once(pair: Pair) -> None:
         sessions.give_back(pair[0])
     assert sessions.open(session)
     facts = sessions.end(session, Reason.EOF)
-    session.sent_bytes = 3  # a thread that was given up goes on
+    session.counts.sent_bytes = 3  # a thread that was given up goes on
     assert facts
     assert facts.sent_bytes == 2
     assert not sessions.end(session, Reason.CUT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 
 from echo import EchoClient
 from echo.testing import running_server
-from tests.conftest import check_events
+from tests.conftest import check_events, handler_of
 from tests.waiting import seconds, wait_until
 
 
@@ -32,12 +32,13 @@ class Peer:
 class Clients(RuleBasedStateMachine):
     """Connect, send, receive, half-close, reset, close, in any order and any number."""
 
+    loop = "python"
     open_peers = Bundle("open_peers")
     half_closed = Bundle("half_closed")
 
     def __init__(self) -> None:
         super().__init__()
-        self._context = running_server()
+        self._context = running_server(handler=handler_of(self.loop))
         self.running = self._context.__enter__()
         self.peers: list[Peer] = []
         self.live: dict[int, Peer] = {}
@@ -130,5 +131,18 @@ class Clients(RuleBasedStateMachine):
         assert self.running.server.sessions.active == len(self.live)
 
 
-Clients.TestCase.settings = settings(max_examples=25, stateful_step_count=20)
+class CompiledClients(Clients):
+    """The same against the compiled loop."""
+
+    loop = "compiled"
+
+
 TestClients = Clients.TestCase
+TestCompiledClients = CompiledClients.TestCase
+for case in (TestClients, TestCompiledClients):
+    case.settings = settings(
+        max_examples=15,
+        stateful_step_count=20,
+        # A rule whose bundle is empty counts as filtered, and a session ends only once.
+        suppress_health_check=[HealthCheck.filter_too_much],
+    )

@@ -1,0 +1,55 @@
+"""The handler's compiled twin: the same loop, run without the interpreter's lock.
+
+Without that lock every processor works for the one daemon. It is there where a compiler was
+when this was installed; `EchoHandler` does the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+from echo.events import Reason
+from echo.server import relay
+from echo.server.handler import EchoHandler
+from echo.server.sessions import SessionEnd
+
+REASONS = {
+    relay.DRAIN: Reason.DRAINED,
+    relay.BYTE_LIMIT: Reason.BYTE_LIMIT,
+    relay.IDLE_TIMEOUT: Reason.IDLE_TIMEOUT,
+    relay.SESSION_TIMEOUT: Reason.SESSION_TIMEOUT,
+    relay.WRITE_TIMEOUT: Reason.WRITE_TIMEOUT,
+}
+
+
+class CompiledHandler(EchoHandler):
+    """`EchoHandler` with its loop in C; while payload is logged, the loop in Python takes over."""
+
+    loop = "compiled"
+
+    def setup(self) -> None:
+        """Prepare the compiled loop, which counts for the session from now on."""
+        super().setup()
+        limits, pin = self.server.limits, self.server.pin
+        self.session.counts = self.relay = relay.Relay(
+            self.request.fileno(),
+            self.server.bell.fileno(),
+            self.buffer,
+            self.server.payload_switch,
+            limits.idle_timeout,
+            limits.write_timeout,
+            0 if self.deadline.at == math.inf else self.deadline.at,
+            limits.max_bytes,
+            pin.narrow,
+            pin.wide,
+        )
+
+    def handle(self) -> None:
+        """Run the echo loop."""
+        while (end := self.relay.run()) == relay.SHOW:
+            chunk = self.receive()
+            if not chunk:
+                return
+            self.send_back(chunk)
+        if end != relay.EOF:
+            raise SessionEnd(REASONS[end])
