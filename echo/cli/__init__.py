@@ -47,6 +47,12 @@ _COMMANDS = {
 }
 for _name, (_path, _help) in _COMMANDS.items():
     app.command(_path, name=_name, help=_help)
+app.command(
+    "echo.cli.completion:install_completion",
+    name="--install-completion",
+    help="Install shell completion for bash, zsh or fish.",
+    group="Parameters",
+)
 
 
 @app.meta.default
