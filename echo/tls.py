@@ -61,15 +61,17 @@ class TlsSocket(ssl.SSLSocket):
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Give what has come, at most `buflen` bytes; none is the end of the stream."""
+        data = b""
         with self._turn(), suppress(ssl.SSLZeroReturnError):  # the end, where ours is sent
-            return b"" if self._both_ended else super().recv(buflen, flags)
-        return b""
+            data = b"" if self._both_ended else super().recv(buflen, flags)
+        return data
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         """Put what has come into `buffer`; 0 is the end of the stream."""
+        count = 0
         with self._turn(), suppress(ssl.SSLZeroReturnError):
-            return 0 if self._both_ended else super().recv_into(buffer, nbytes, flags)
-        return 0
+            count = 0 if self._both_ended else super().recv_into(buffer, nbytes, flags)
+        return count
 
     def shutdown(self, how: int) -> None:
         """Send close_notify; any `how` but `SHUT_WR` ends the connection below it, too.

@@ -114,7 +114,7 @@ def test_an_unknown_shell_is_a_usage_error(tmp_path: Path) -> None:
     """Where the shell can't be told, the line says how to name it."""
     done = subprocess.run(
         [sys.executable, "-m", "echo", "--install-completion"],
-        env={"HOME": str(tmp_path), "SHELL": "/bin/odd"},
+        env={**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/odd"},
         capture_output=True,
         check=False,
         text=True,

@@ -71,6 +71,32 @@ def test_files_that_can_not_be_used_are_a_configuration_error(
         assert output.err.count("\n") == 1
 
 
+def test_the_compiled_loop_can_not_speak_tls(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Who asks for both is told so."""
+    cert, key = map(str, Authority(tmp_path / "tls").issue("one"))
+    code = main(["serve", "--tls-cert", cert, "--tls-key", key, "--loop", "compiled"])
+
+    assert code == 2
+    assert "can't speak TLS" in capsys.readouterr().err
+
+
+def test_a_status_host_that_is_no_name_ends_the_start(tmp_path: Path) -> None:
+    """One line, EX_UNAVAILABLE."""
+    flags = ["--port", "0", "--status-port", "0", "--status-host", "x" * 70 + ".example"]
+    done = subprocess.run(
+        [sys.executable, "-m", "echo", "serve", *flags, "--log-file", str(tmp_path / "log")],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=seconds(20),
+    )
+
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert "it is no host name; check --status-host" in done.stderr
+
+
 def test_connect_speaks_tls_in_a_pipe(daemon: Start, tmp_path: Path) -> None:
     """A megabyte goes through TLS and comes back, with a certificate at both ends."""
     authority = Authority(tmp_path / "tls")

@@ -14,6 +14,7 @@ import pytest
 from echo import EchoClient, Limits
 from echo.client import EchoEnded
 from echo.client.tls import trusting
+from echo.server.sessions import Session, Sessions
 from echo.server.tls import BadCertificate, Certificates
 from echo.testing import running_server
 from tests.authority import Authority
@@ -124,12 +125,17 @@ def test_a_client_certificate_is_asked_for_and_named(authority: Authority) -> No
 class Tap:
     """A TLS client that sees what is on the wire: each record's type, and every byte in one."""
 
-    def __init__(self, server: RunningServer, context: ssl.SSLContext) -> None:
-        self.raw = socket.create_connection(server.address, seconds(10))
+    def __init__(
+        self, server: RunningServer, context: ssl.SSLContext, raw: socket.socket | None = None
+    ) -> None:
+        self.raw = raw or socket.create_connection(server.address, seconds(10))
         self.wire = b""
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_hostname="127.0.0.1")
         self._until(self._tls.do_handshake)
+
+    def before_reading(self) -> None:
+        """Be called before each read."""
 
     def echo(self, data: bytes) -> bytes:
         """Send `data`, and give what comes back of it."""
@@ -164,6 +170,7 @@ class Tap:
                 result = step()
             except ssl.SSLWantReadError:
                 self._flush()
+                self.before_reading()
                 data = self.raw.recv(65536)
                 self.wire += data
                 self._in.write(data)
@@ -336,13 +343,30 @@ def test_a_drain_ends_a_handshake(authority: Authority) -> None:
     assert closing_line(server)["reason"] == "drained"
 
 
+class SlowTap(Tap):
+    """Begins to read when its buffer is full: whoever sends has had to wait by then."""
+
+    patient = True
+
+    def before_reading(self) -> None:
+        """Wait once."""
+        if self.patient:
+            wait_until(lambda: len(self.raw.recv(65536, socket.MSG_PEEK)) >= 4096)
+            self.patient = False
+
+
 def test_a_long_chain_goes_out_in_several_turns(authority: Authority) -> None:
     """The handshake waits for room as well as for input."""
     cert, key = authority.issue("long", chain=60)
     with running_server(handler=Certificates(cert, key).handler()) as server:
         small_buffers(server)
-        with EchoClient(*server.address, tls=authority.trusting()) as client:
-            assert client.echo(b"hello") == b"hello"
+        with socket.socket() as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.settimeout(seconds(10))
+            raw.connect(server.address)
+            tap = SlowTap(server, authority.trusting(), raw)
+
+            assert tap.echo(b"hello") == b"hello"
 
 
 def test_a_peer_that_is_gone_before_its_handshake_is_a_reset(authority: Authority) -> None:
@@ -398,6 +422,17 @@ def test_files_that_do_not_fit_are_refused(authority: Authority, tmp_path: Path)
             Certificates(*files)
 
         assert "\n" not in str(caught.value)
+
+
+def test_what_else_a_certificate_says_is_its_owner_s_business(tmp_path: Path) -> None:
+    """One for another purpose, say, is served: clients may know why."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [need("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "1"]
+    command += ["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=odd"]
+    command += ["-addext", "extendedKeyUsage=clientAuth", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+
+    assert Certificates(cert, key).context
 
 
 def test_a_key_with_a_passphrase_is_refused_without_asking(authority: Authority) -> None:
@@ -520,3 +555,60 @@ def test_trusting_takes_the_system_s_authorities(server: RunningServer) -> None:
     """Without an authority of one's own, this server is a stranger."""
     with pytest.raises(OSError, match="certificate verify failed"):
         EchoClient(*server.address, tls=trusting()).connect()
+
+
+# -- the socket ---------------------------------------------------------------------------
+
+
+def test_nothing_goes_out_in_the_clear_once_tls_is_over(
+    server: RunningServer, authority: Authority
+) -> None:
+    """After both ends have said close_notify there is nothing to send, and nothing to read."""
+    with EchoClient(*server.address, tls=authority.trusting()) as client:
+        client.echo(b"hello")
+        client.finish()
+        client.sock.shutdown(socket.SHUT_WR)
+        with pytest.raises(BrokenPipeError):
+            client.sock.send(b"plain")
+        assert client.sock.recv(10) == b""
+        assert client.sock.recv_into(bytearray(10)) == 0
+
+
+def test_an_end_of_the_other_side_is_the_end_of_what_is_read(
+    server: RunningServer, authority: Authority
+) -> None:
+    """Having sent close_notify, a read that finds the other's is a plain end of stream."""
+    with EchoClient(*server.address, tls=authority.trusting()) as client:
+        client.echo(b"hello")
+        client.half_close()
+        wait_until(lambda: server.log.named("session.closed"))
+        client.sock.setblocking(True)
+        assert client.sock.recv_into(bytearray(10)) == 0
+
+
+def test_a_cut_of_both_directions_is_one_of_the_connection(
+    server: RunningServer, authority: Authority
+) -> None:
+    """`SHUT_RDWR` goes below TLS."""
+    with EchoClient(*server.address, tls=authority.trusting()) as client:
+        client.echo(b"hello")
+        client.sock.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(OSError, match=r"Broken pipe|EOF"):
+            client.sock.send(b"x")
+    closing_line(server)
+
+
+def test_a_session_that_is_cut_while_its_socket_is_exchanged_is_cut() -> None:
+    """Between the plain socket and its TLS layer a cut finds neither; it isn't lost."""
+    sessions = Sessions(Limits())
+    left, right = socket.socketpair()
+    session = Session("s-1", left, "192.0.2.1", 1)
+    sessions.enter(session)
+    session.cut = True
+    other = socket.socket(fileno=left.detach())
+    sessions.exchange(session, other)
+
+    assert right.recv(1) == b""
+    for sock in (other, right):
+        sock.close()
+    sessions.close()
