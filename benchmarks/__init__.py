@@ -1,0 +1,1 @@
+"""How fast is the daemon, beside what people would pick instead? ``python -m benchmarks``."""
