@@ -34,8 +34,8 @@ _COMMANDS = {
     "serve": (
         "echo.cli.serve:serve",
         "Run the daemon.\n\n"
-        "TERM and INT drain it, a second one cuts; HUP reopens the log; USR1 logs the state; "
-        "USR2 switches debug events on and off.",
+        "TERM and INT drain it, a second one cuts; HUP reopens the log and rereads the "
+        "certificate; USR1 logs the state; USR2 switches debug events on and off.",
     ),
     "connect": (
         "echo.cli.connect:connect",
@@ -64,6 +64,12 @@ _COMMANDS = {
 }
 for _name, (_path, _help) in _COMMANDS.items():
     app.command(_path, name=_name, help=_help)
+app.command(
+    "echo.cli.completion:install_completion",
+    name="--install-completion",
+    help="Install shell completion for bash, zsh or fish.",
+    group="Parameters",
+)
 
 
 @app.meta.default

@@ -6,13 +6,16 @@ import selectors
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echo.client.errors import EchoEnded, EchoTimeout
 from echo.client.ledger import Ledger
 from echo.deadline import Deadline
+from echo.tls import TlsError, TlsSocket, wrap
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 READ_BYTES = 64 * 1024
@@ -30,16 +33,28 @@ class EchoClient:
     with the echo is an `EchoError` that says at which offset of the connection; what is wrong
     with the network (no such host, connection refused) is an `OSError`. For one thread.
 
+    With `tls`, a context such as `echo.client.tls.trusting` makes, all of it goes through TLS,
+    and the server's certificate has to be `host`'s. Half-closing then waits for what is due of
+    the echo first: a TLS 1.2 peer may drop what it has not sent yet when the end comes.
+
     >>> from echo.testing import running_server
     >>> with running_server() as server, EchoClient(*server.address) as client:
     ...     client.echo(b"hello")
     b'hello'
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 9000, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 9000,
+        *,
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self.timeout = timeout
+        self.tls = tls
         self.ledger = Ledger()
         self.ended = False  # the server has sent its end of stream
         self._half_closed = False
@@ -73,9 +88,11 @@ class EchoClient:
         return self._sock
 
     def connect(self) -> float:
-        """Connect, and give the seconds that took."""
+        """Connect, and give the seconds that took, TLS's handshake included."""
         began = time.perf_counter()
         self._sock = connected(self.host, self.port, self.timeout)
+        if self.tls is not None:
+            self._sock = wrap(self._sock, self.tls, server_hostname=self.host)
         took = time.perf_counter() - began
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock.setblocking(False)
@@ -135,10 +152,13 @@ class EchoClient:
         if self._half_closed:
             return
         self._half_closed = True
+        while self.tls is not None and self.ledger.missing and not self.ended:
+            self._wait(selectors.EVENT_READ)
+            self._take_in()
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise self._broken() from error
+            raise self._broken(error) from error
 
     def finish(self) -> bytes:
         """Half-close, and give all that still comes back, up to the server's end of stream."""
@@ -153,10 +173,16 @@ class EchoClient:
     def reset(self) -> None:
         """Close with a reset (RST) instead of an end of stream."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+        self._close()
 
     def close(self) -> None:
         """Close the connection; again is nothing."""
+        if isinstance(self._sock, TlsSocket):
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+        self._close()
+
+    def _close(self) -> None:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
@@ -171,7 +197,7 @@ class EchoClient:
                 self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
                 self._take_in()
             except ConnectionError as error:
-                raise self._broken() from error
+                raise self._broken(error) from error
 
     def _await(self, count: int) -> None:
         while len(self._early) < count:
@@ -190,7 +216,7 @@ class EchoClient:
         except BlockingIOError:
             return None
         except ConnectionError as error:
-            raise self._broken() from error
+            raise self._broken(error) from error
 
     def _settle(self, data: bytes | None) -> None:
         if data is not None:
@@ -205,8 +231,9 @@ class EchoClient:
         if not self._selector.select(min(self.timeout, self._deadline.left())):
             raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
 
-    def _broken(self) -> EchoEnded:
-        return EchoEnded(self.ledger.offset, self.ledger.missing, "broke")
+    def _broken(self, error: OSError) -> EchoEnded:
+        how = f"broke ({error})" if isinstance(error, TlsError) else "broke"
+        return EchoEnded(self.ledger.offset, self.ledger.missing, how)
 
 
 def connected(host: str, port: int, timeout: float) -> socket.socket:

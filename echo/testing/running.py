@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from echo.limits import Limits
+    from echo.server.proxy import Proxies
     from echo.server.sessions import Session
 
 # Seconds that the end of the `with` block waits for sessions before it cuts them.
@@ -137,6 +138,7 @@ def running_server(
     limits: Limits | None = None,
     log_payload: bool = False,
     faults: Faults | None = None,
+    proxies: Proxies | None = None,
 ) -> Iterator[RunningServer]:
     """Run a server on a free port until the end of the `with` block, which drains it.
 
@@ -157,7 +159,9 @@ def running_server(
     if faults is not None:
         make = partial(FaultyServer, faults=faults)
         handler = FaultyHandler if handler is EchoHandler else handler
-    server = make((host, 0), handler, limits=limits, log=log, log_payload=log_payload)
+    server = make(
+        (host, 0), handler, limits=limits, log=log, log_payload=log_payload, proxies=proxies
+    )
     acceptor = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
     with server:
         acceptor.start()
