@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from echo.events import Event
 
+# What every line begins with.
+HEAD = '{"timestamp":"'
+
 
 def bounded_line(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
     r"""Render an event in at most `LOG_LINE_BYTES`: of a text that is too long its end stays.

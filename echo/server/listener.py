@@ -39,7 +39,8 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     the loop spins at a full core) or the listening socket's (end: else the server is deaf).
     Here each has its own answer, and an event.
 
-    Raises `OSError` when the address can't be resolved or bound.
+    `server_address` is where to listen, or a socket that listens already and is the server's
+    from then on. Raises `OSError` when the address can't be resolved or bound.
     """
 
     # On Windows this option lets others take the port over.
@@ -52,7 +53,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
     def __init__(
         self,
-        server_address: tuple[str, int],
+        server_address: tuple[str, int] | socket.socket,
         handler: type[socketserver.BaseRequestHandler],
         *,
         log: Any = None,
@@ -62,7 +63,12 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         self.log_failures = 0
         self.turns = 0  # of the accept loop: by them a watchdog sees that it lives
         self.allow_reuse_port = reuse_port
-        self.address_family, address = resolve(*server_address)
+        if isinstance(server_address, socket.socket):
+            self._ready: socket.socket | None = server_address
+            self.address_family, address = server_address.family, server_address.getsockname()
+        else:
+            self._ready = None
+            self.address_family, address = resolve(*server_address)
         self._exhausted_since: float | None = None
         self._broken_in_a_row = 0
         self._stopping = False
@@ -86,6 +92,10 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
     def server_bind(self) -> None:
         """Bind; `"::"` takes IPv4 connections too, whatever the system's default is."""
+        if self._ready is not None:
+            self.socket.close()
+            self.socket = self._ready
+            return
         if self.address_family == socket.AF_INET6 and socket.has_dualstack_ipv6():
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
