@@ -138,3 +138,8 @@ LOG_FIELD_CHARS = 1500
 # What the log may take on the disk: one file in use and these many older ones, of this size.
 LOG_FILE_BYTES = 64 * MIB
 LOG_FILES_KEPT = 5
+# The largest payload of one exchange that the tools send: they keep it to compare the echo.
+PAYLOAD_BYTES = 64 * MIB
+# More than the socket buffers of both ends hold together, as Linux sizes them by
+# default: at most 4 MiB to send and 6 MiB to receive.
+BEYOND_BUFFERS = 16 * MIB + 1

@@ -76,11 +76,11 @@ def _connected(host: str, port: int, timeout: float, context: ssl.SSLContext | N
     client = EchoClient(host, port, timeout=timeout, tls=context)
     try:
         client.connect()
-    except (OSError, UnicodeError) as error:  # a name that no name server can be asked for
+    except OSError as error:
         client.close()
-        why = reason(error) if isinstance(error, OSError) else "no such name"
         raise Failure(
-            f"connect: can't connect to {host} port {port}: {why}; is a server running there?"
+            f"connect: can't connect to {host} port {port}: {reason(error)}; "
+            "is a server running there?"
         ) from error
     return client
 

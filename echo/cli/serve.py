@@ -6,6 +6,7 @@ import errno
 import sys
 import threading
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,12 +36,17 @@ from echo.server.daemon import Daemon
 from echo.server.signals import Signals
 from echo.server.systemd import STATUS_NAME, BadDescriptor, Notifier, inherited
 from echo.server.tuning import Pin, fit_descriptors, tune
+from echo.testing.faults import Faults, FaultyHandler, FaultyServer, parse_faults
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from socketserver import BaseRequestHandler
 
     from echo.server.status import StatusServer
+    from echo.server.tls import Certificates
+
+    Kind = tuple[Callable[..., EchoServer], type[BaseRequestHandler]]
 
 # Seconds at the end for the lines that are not written yet: a log that is stuck must not
 # keep the daemon.
@@ -59,22 +65,34 @@ def serve(
     monitoring: Annotated[
         Monitoring, Parameter(name="*", group=Group("Status", sort_key=6))
     ] = Monitoring(),
+    fault: Annotated[
+        tuple[str, ...], Parameter(group=Group("Tests of clients", sort_key=9), negative="")
+    ] = (),
 ) -> int:
-    """Run the daemon until TERM or INT."""
+    """Run the daemon until TERM or INT.
+
+    Parameters
+    ----------
+    fault
+        Do wrong on purpose, as delay=0.1 or stall; may be repeated.
+    """
+    faults = _faults(fault)
     certificates = tls.certificates()
+    if certificates and faults.active():
+        raise Failure("serve: --fault can't speak TLS: leave one of them out", USAGE)
     if certificates and listen.loop == "compiled":
         raise Failure("serve: --loop compiled can't speak TLS: leave one of them out", USAGE)
     options: dict[str, Any] = {"proxies": proxying.proxies(), "reuse_port": listen.reuse_port}
     sockets = _inherited(listen, monitoring)
     with Signals() as signals:
         options["limits"] = _fitting(limits)
-        handler = certificates.handler() if certificates else _handler(listen.loop)
+        make, handler = _kind(faults, certificates, listen.loop)
         options["pin"] = _tune(listen.cpu)
         log = _open_log(logging)
         options |= {"log": log.configure(), "log_payload": log.debug}
         try:
             with (
-                _bind(sockets.get("echo") or listen.address, handler, options) as server,
+                _bind(make, sockets.get("echo") or listen.address, handler, options) as server,
                 _status(sockets.get("status") or monitoring.address, server, log) as status,
             ):
                 daemon = Daemon(
@@ -119,6 +137,20 @@ def _refuse_both(handed_over: bool, given: bool, flags: str) -> None:
         raise Failure(
             f"serve: a socket is inherited, and {flags} say where to listen: leave one out", USAGE
         )
+
+
+def _faults(words: tuple[str, ...]) -> Faults:
+    try:
+        return parse_faults(words)
+    except ValueError as error:
+        raise Failure(f"serve: --fault can't be used: {error}", USAGE) from error
+
+
+def _kind(faults: Faults, certificates: Certificates | None, loop: str) -> Kind:
+    """Choose the server and its handler: those that do wrong only where that is asked for."""
+    if faults.active():
+        return partial(FaultyServer, faults=faults), FaultyHandler
+    return EchoServer, certificates.handler() if certificates else _handler(loop)
 
 
 def _handler(loop: str) -> type[EchoHandler]:
@@ -190,12 +222,13 @@ def _stdout() -> int:
 
 
 def _bind(
+    make: Callable[..., EchoServer],
     where: tuple[str, int] | socket,
     handler: type[BaseRequestHandler],
     options: dict[str, Any],
 ) -> EchoServer:
     try:
-        return EchoServer(where, handler, **options)
+        return make(where, handler, **options)
     except UnicodeError as error:  # a name that no name server can be asked for
         raise _no_host_name(where, "") from error
     except OSError as error:

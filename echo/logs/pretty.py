@@ -27,15 +27,25 @@ def pretty(line: bytes, *, colors: bool) -> str:
     >>> pretty(b"torn \x1b[2J", colors=False)
     'torn \\x1b[2J'
     """
-    try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        fields = None
-    if not isinstance(fields, dict) or "event" not in fields:
+    fields = parsed(line)
+    if fields is None:
         return harmless(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
     calm = {_calm_name(name): _calm(name, value) for name, value in fields.items()}
     shown = str(_renderer(colors)(None, "", calm))
     return " ".join(shown.split("\n")).rstrip()  # structlog begins a line for a traceback
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Give the fields of an event; None for a line that is none.
+
+    >>> parsed(b'{"event":"log.dropped","count":3}'), parsed(b"torn")
+    ({'event': 'log.dropped', 'count': 3}, None)
+    """
+    try:
+        fields = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return fields if isinstance(fields, dict) and "event" in fields else None
 
 
 def harmless(text: str) -> str:

@@ -157,7 +157,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept, and see to it that the new socket has the session's options."""
         request, address = self.socket.accept()
-        if sys.platform != "linux":  # there it inherits them
+        if sys.platform != "linux":  # pragma: no cover - there it inherits them
             set_session_options(request)
         return request, address
 

@@ -86,6 +86,14 @@ class Session:
         """Bytes of them that the kernel has taken back."""
         return self.counts.sent_bytes
 
+    def counted(self) -> Counts:
+        """Copy the counts while its thread, which may need no lock for that, goes on counting.
+
+        In this order: so no more has been sent than was received.
+        """
+        sent = self.sent_bytes
+        return Counts(self.received_bytes, sent)
+
     @property
     def duration_s(self) -> float:
         """Seconds since it was accepted, on a clock that is never set back."""
@@ -158,9 +166,9 @@ class Sessions:
     def byte_totals(self) -> dict[str, int]:
         """Count the payload of all sessions, live ones included, by the log's names."""
         with self._lock:
-            alive = [session for session in self._live.values() if not session.ended]
-            received = self._received_bytes + sum(s.received_bytes for s in alive)
-            sent = self._sent_bytes + sum(s.sent_bytes for s in alive)
+            alive = [session.counted() for session in self._live.values() if not session.ended]
+            received = self._received_bytes + sum(counts.received_bytes for counts in alive)
+            sent = self._sent_bytes + sum(counts.sent_bytes for counts in alive)
             return {"received_bytes": received, "sent_bytes": sent}
 
     def refusal(self, peer_ip: str | None) -> Refusal | None:
@@ -231,10 +239,10 @@ class Sessions:
                 return None
             self.reasons[reason] += 1
             self.durations.add(session.duration_s)
-            self._received_bytes += session.received_bytes
-            self._sent_bytes += session.sent_bytes
             facts = copy(session)
-            facts.counts = Counts(session.received_bytes, session.sent_bytes)
+            facts.counts = session.counted()
+            self._received_bytes += facts.received_bytes
+            self._sent_bytes += facts.sent_bytes
             return facts
 
     def forget(self, session: Session) -> None:

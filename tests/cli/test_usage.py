@@ -44,7 +44,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("serve --config missing.toml", 78, "can't read missing.toml"),
         ("connect 127.0.0.1 1", 1, "can't connect to 127.0.0.1 port 1: Connection refused"),
         ("connect nonexistent.invalid", 1, "can't connect to nonexistent.invalid port 9000"),
-        ("connect foo..bar", 1, "no such name"),
+        ("connect foo..bar", 1, "Name or service not known"),
         ("connect --timeout inf", 2, "--timeout"),
         ("connect 127.0.0.1 0", 2, "PORT"),
         ("logs show missing.jsonl", 1, "can't read missing.jsonl: No such file or directory"),

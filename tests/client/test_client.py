@@ -211,11 +211,11 @@ def test_a_stream_waits_for_its_source(server: RunningServer) -> None:
     parts = [b"late", b"early"]
 
     def read() -> bytes:
-        pause.wait(0.3)
+        pause.wait(seconds(0.6))
         return parts.pop() if parts else b""
 
     got: list[bytes] = []
-    with EchoClient(*server.address, timeout=0.1) as client:
+    with EchoClient(*server.address, timeout=seconds(0.4)) as client:
         run = EchoStream(client)
         run.run(read, got.append)
 

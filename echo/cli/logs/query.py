@@ -1,0 +1,83 @@
+"""`echod logs query`: SQL over the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from echo.cli.failure import USAGE, Failure
+from echo.cli.logs.reading import Choice, Chosen, File, extra, journal, problems
+from echo.cli.logs.screen import console, output
+from echo.logs.pretty import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echo.logs.query import Answer
+
+_DEFAULT = Choice()
+# A table is drawn whole, so that its columns fit; more rows than these are for --json.
+_MOST_ROWS = 1000
+# Columns of what has none: a file, or a pipe.
+_UNBOUNDED = 100_000
+
+
+def query(
+    sql: str,
+    /,
+    *files: File,
+    choice: Chosen = _DEFAULT,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Ask one question.
+
+    Parameters
+    ----------
+    sql
+        A SELECT over events (a row each: its fields, file, line, and text, which is the whole
+        line) and sessions (session_id, peer_ip, peer_port, began, ended, state, reason,
+        received_bytes, sent_bytes, duration_s, run).
+    files
+        Log files, .gz too, - for standard input; the default log where none is given.
+    json
+        Write a JSON array of objects.
+    """
+    with extra("query"):
+        from echo.logs.query import BadQuery, ask
+    # The text of all lines takes as much again as all the rest.
+    with journal("query", files, choice, keep_text="text" in sql.lower()) as tables:
+        try:
+            answer = ask(tables, sql, as_json=json)
+        except BadQuery as error:
+            raise Failure(f"logs query: {error}", USAGE) from error
+        with output() as write:
+            if json:
+                _write_json(answer, write)
+            else:
+                _draw(answer)
+    return problems("query", tables.files)
+
+
+def _write_json(answer: Answer, write: Callable[[str], object]) -> None:
+    separator = "["
+    for (row,) in answer.rows():
+        write(f"{separator}{row}")
+        separator = ",\n"
+    write("]\n" if separator != "[" else "[]\n")
+
+
+def _draw(answer: Answer) -> None:
+    from rich.table import Table
+
+    table = Table(*(harmless(name) for name in answer.columns), header_style="bold")
+    more = ""
+    for row in answer.rows():
+        if table.row_count == _MOST_ROWS:
+            more = f"the first {_MOST_ROWS:,} rows: --json writes all"
+            break
+        table.add_row(*("" if value is None else harmless(value) for value in row))
+    screen = console(width=_UNBOUNDED)
+    screen.print(table)
+    if more:
+        screen.print(more)

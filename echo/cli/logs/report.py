@@ -1,0 +1,57 @@
+"""`echod logs report`: the summary as a page to send to somebody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from echo.cli.failure import CANTCREAT, Failure, reason
+from echo.cli.logs.reading import Choice, Chosen, File, extra, journal, problems
+from echo.cli.logs.screen import output
+
+_DEFAULT = Choice()
+
+
+def report(
+    *files: File,
+    output_file: Annotated[
+        Path, Parameter(name=["--output", "-o"], allow_leading_hyphen=True)
+    ] = Path("report.html"),
+    choice: Chosen = _DEFAULT,
+    peers: Annotated[int, Parameter(validator=Number(gte=0))] = 20,
+) -> int:
+    """Write a page.
+
+    Parameters
+    ----------
+    files
+        Log files, .gz too, - for standard input; the default log where none is given.
+    output_file
+        Where to write it; - is standard output.
+    peers
+        How many of the busiest peers to name.
+    """
+    with extra("report"):
+        from echo.logs.report import page
+        from echo.logs.summary import summarize
+    with journal("report", files, choice) as tables:
+        html = page(summarize(tables, peers))
+    if str(output_file) == "-":
+        with output() as write:
+            write(html)
+    else:
+        _save(output_file, html)
+    return problems("report", tables.files)
+
+
+def _save(path: Path, html: str) -> None:
+    try:
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise Failure(
+            f"logs report: can't write {path}: {reason(error)}; choose another place with -o",
+            CANTCREAT,
+        ) from error

@@ -1,0 +1,98 @@
+"""Which lines of a log are wanted: one meaning for every way of reading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any
+
+from echo.events import SESSION_CLOSED
+from echo.logs.eventlog import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+# Sessions of the peers wanted that are remembered while lines go by.
+_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """What is wanted: of each kind any of several, of all kinds given each one.
+
+    `since` and `until` (which is left out) are in UTC; `level` is the least one.
+    """
+
+    peers: tuple[IPv4Network | IPv6Network, ...] = ()
+    sessions: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    level: str = "debug"
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that are not wanted; one that nobody knows yet is."""
+        return tuple(name for name, rank in LEVELS.items() if rank < LEVELS[self.level])
+
+    def has_peer(self, address: object) -> bool:
+        """Look whether an address, as the log writes it, is one of the peers wanted."""
+        try:
+            found = ip_address(str(address))
+        except ValueError:
+            return False
+        return any(found in network for network in self.peers)
+
+
+@dataclass
+class Matcher:
+    """Holds lines against a filter, one after the other.
+
+    A line of a session that doesn't name the peer, as `session.data`, belongs to the peer that
+    an earlier line of that session named.
+    """
+
+    filter: Filter
+    _of_peers: set[str] = field(default_factory=set)
+
+    def matches(self, fields: Mapping[str, Any] | None) -> bool:
+        """Look whether an event is wanted; what is no event is where there is no filter."""
+        if fields is None:
+            return self.filter == Filter()
+        return self._has_names(fields) and self._has_time(fields) and self._has_peer(fields)
+
+    def _has_names(self, fields: Mapping[str, Any]) -> bool:
+        wanted = self.filter
+        return (
+            (not wanted.sessions or fields.get("session_id") in wanted.sessions)
+            and (not wanted.events or fields["event"] in wanted.events)
+            and (not wanted.reasons or fields.get("reason") in wanted.reasons)
+            and fields.get("level") not in wanted.levels
+        )
+
+    def _has_time(self, fields: Mapping[str, Any]) -> bool:
+        since, until = self.filter.since, self.filter.until
+        stamp = str(fields.get("timestamp"))
+        # The log's own form sorts as the times do.
+        return (since is None or stamp >= _stamp(since)) and (
+            until is None or stamp < _stamp(until)
+        )
+
+    def _has_peer(self, fields: Mapping[str, Any]) -> bool:
+        if not self.filter.peers:
+            return True
+        session = str(fields.get("session_id", ""))
+        if "peer_ip" not in fields:
+            return session in self._of_peers
+        found = self.filter.has_peer(fields["peer_ip"])
+        if fields["event"] == SESSION_CLOSED.name:
+            self._of_peers.discard(session)
+        elif found and session and len(self._of_peers) < _REMEMBERED:
+            self._of_peers.add(session)
+        return found
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds")[:-6] + "Z"

@@ -1,0 +1,97 @@
+"""One filter, two ways to apply it: as lines pass by, and in the tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from echo.logs.files import open_all
+from echo.logs.filters import Filter, Matcher
+from echo.logs.journal import Journal
+from echo.logs.moments import BadMoment, moment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Events = list[dict[str, Any]]
+
+NOW = datetime(2026, 3, 31, 10, 0, tzinfo=UTC)
+
+# Those whose meaning is the same for a line and for its session.
+FILTERS = [
+    Filter(),
+    Filter(events=("session.closed", "server.stopped")),
+    Filter(sessions=("2265b1f5-7",)),
+    Filter(since=datetime(2026, 1, 6, tzinfo=UTC)),
+    Filter(until=datetime(2026, 1, 6, tzinfo=UTC)),
+    Filter(level="warning"),
+    Filter(peers=(ip_network("10.0.0.1"), ip_network("10.0.1.0/24"))),
+    Filter(peers=(ip_network("10.0.0.0/8"),), events=("session.closed",), reasons=("eof",)),
+    Filter(peers=(ip_network("::/0"),)),
+    Filter(events=("it's",)),
+]
+
+
+@pytest.mark.parametrize("wanted", FILTERS)
+def test_both_ways_let_the_same_lines_through(wanted: Filter, log: Path, events: Events) -> None:
+    """Line by line and in SQL, a filter means the same."""
+    matcher = Matcher(wanted)
+    with Journal(open_all([str(log)]), wanted) as journal:
+        rows = [row for (row,) in journal.rows("SELECT row FROM chosen ORDER BY row")]
+
+    assert rows == [n for n, event in enumerate(events) if matcher.matches(event)]
+
+
+def test_data_of_a_session_belongs_to_its_peer() -> None:
+    """A line that names only the session is let through with the session's peer."""
+    matcher = Matcher(Filter(peers=(ip_network("10.0.0.1"),)))
+    opened = {"event": "session.accepted", "session_id": "a-1", "peer_ip": "10.0.0.1"}
+    data = {"event": "session.data", "session_id": "a-1"}
+    closed = {"event": "session.closed", "session_id": "a-1", "peer_ip": "10.0.0.1"}
+
+    assert not matcher.matches(data)
+    assert [matcher.matches(line) for line in (opened, data, closed, data)] == [True] * 3 + [False]
+    assert not matcher.matches({"event": "x", "peer_ip": ["no address"]})
+
+
+def test_what_is_no_event_passes_only_without_a_filter() -> None:
+    """A foreign line has no peer, no time and no level."""
+    assert Matcher(Filter()).matches(None)
+    assert not Matcher(Filter(level="error")).matches(None)
+
+
+def test_an_unknown_level_is_never_left_out() -> None:
+    """A newer version may know a graver one."""
+    assert Matcher(Filter(level="error")).matches({"event": "x", "level": "critical"})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("2026-01-31T15:00:00Z", "2026-01-31T15:00"),
+        ("2026-01-31 15:00", "2026-01-31T15:00"),
+        ("2026-01-31", "2026-01-31T00:00"),
+        ("2026-01-31T15:00-01:00", "2026-01-31T16:00"),
+        ("09:30", "2026-03-31T09:30"),
+        ("15:00", "2026-03-30T15:00"),
+        ("10 min ago", "2026-03-31T09:50"),
+        ("10min", "2026-03-31T09:50"),
+        ("-10 min", "2026-03-31T09:50"),
+        ("1 hour 30 minutes ago", "2026-03-31T08:30"),
+        ("2 days ago", "2026-03-29T10:00"),
+        ("1 month ago", "2026-02-28T10:00"),
+    ],
+)
+def test_moments_are_read_as_people_write_them(text: str, found: str) -> None:
+    """ISO times, times of day, and how long ago, all in UTC."""
+    assert moment(text, NOW) == datetime.fromisoformat(found).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "ago", "soon", "2026-13-01", "99999999 years ago"])
+def test_what_is_no_moment_says_so(text: str) -> None:
+    """Anything else is an error with the text in it."""
+    with pytest.raises(BadMoment):
+        moment(text, NOW)
