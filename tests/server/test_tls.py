@@ -593,7 +593,7 @@ def test_a_cut_of_both_directions_is_one_of_the_connection(
     with EchoClient(*server.address, tls=authority.trusting()) as client:
         client.echo(b"hello")
         client.sock.shutdown(socket.SHUT_RDWR)
-        with pytest.raises(OSError, match=r"Broken pipe|EOF"):
+        with pytest.raises(ConnectionError):
             client.sock.send(b"x")
     closing_line(server)
 
