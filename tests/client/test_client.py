@@ -223,6 +223,12 @@ def test_a_stream_waits_for_its_source(server: RunningServer) -> None:
     assert repr(run) == "<EchoStream 9 sent, 9 returned>"
 
 
+def test_a_stream_that_breaks_says_where() -> None:
+    """A reset while the rest is awaited is an end at its offset."""
+    with one_session(reset) as address, pytest.raises(EchoEnded, match="broke the stream"):
+        stream(address, b"one")
+
+
 def test_a_stream_that_comes_back_wrong_says_where() -> None:
     """A difference in the stream is at its offset."""
     with one_session(answer(b"onE")) as address, pytest.raises(EchoMismatch, match="offset 2"):
