@@ -68,6 +68,9 @@ def fuzz(
     )
     try:
         fuzzer.search()
+    except KeyboardInterrupt:  # what is found by then is shown, though it could be smaller
+        if fuzzer.finding is None:
+            raise
     except OSError as error:
         raise unreachable("fuzz", host, port, error) from error
     if json:

@@ -208,7 +208,7 @@ class Load:
         if now >= self._look_ns:
             self._look_ns = now + LOOK_NS
             for session in self._sessions:
-                if not session.closed and now > session.deadline_ns:
+                if session.overdue(now):
                     session.give_up()
 
     def _connect_due(self, now: int, wanted: bool) -> None:

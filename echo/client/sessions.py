@@ -66,8 +66,8 @@ class Owner(Protocol):
 class LoadSession:
     """A session that is used again and again: one connection after the other.
 
-    `began_ns` is when its exchange began, or was due; `exchanges` counts those on this
-    connection. All times are `perf_counter_ns`.
+    `began_ns` is when its exchange began, or was due, 0 where there is none to wait for;
+    `exchanges` counts those on this connection. All times are `perf_counter_ns`.
     """
 
     def __init__(self, number: int, owner: Owner) -> None:
@@ -100,6 +100,10 @@ class LoadSession:
     def closed(self) -> bool:
         """Whether it has no socket."""
         return self.state is State.CLOSED
+
+    def overdue(self, now: int) -> bool:
+        """Say whether it has waited too long for its peer; without anything to do it may wait."""
+        return self.state not in (State.CLOSED, State.FREE) and now > self.deadline_ns
 
     # -- what its owner asks for --------------------------------------------------------
 
@@ -134,6 +138,7 @@ class LoadSession:
     def end(self) -> None:
         """Send the end of the stream; when the server's is there, the session is over."""
         self.state = State.ENDING
+        self.began_ns = 0
         self.deadline_ns = time.perf_counter_ns() + self._owner.timeout_ns
         try:
             self._socket.shutdown(socket.SHUT_WR)
@@ -246,8 +251,9 @@ class LoadSession:
             self._fail(EOFError("the server ended the stream"))
 
     def _compare(self, piece: bytes) -> None:
-        due = self._data[self._got : self._sent] if self.state is State.BUSY else b""
-        if piece != due[: len(piece)]:
+        end = min(self._got + len(piece), self._sent)
+        due = self._data[self._got : end] if self.state is State.BUSY else b""
+        if piece != due:
             self._fail(self._mismatch(piece, due))
             return
         self._got += len(piece)

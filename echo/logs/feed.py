@@ -98,7 +98,18 @@ def _tame(lines: bytes) -> bool:
     """Look whether a block of lines can be passed on as it is, as nearly every one can."""
     if lines.startswith(b"\n") or any(odd in lines for odd in _ODD):
         return False
-    return _is_utf8(lines) and max(map(len, lines.split(b"\n"))) <= LINE_BYTES
+    return _is_utf8(lines) and not _has_huge(lines)
+
+
+def _has_huge(lines: bytes) -> bool:
+    """Look for a line that is too long: from each end of a line, the farthest one in reach."""
+    end = -1
+    while len(lines) - end - 1 > LINE_BYTES:
+        farther = lines.rfind(b"\n", end + 1, end + LINE_BYTES + 2)
+        if farther < 0:
+            return True
+        end = farther
+    return False
 
 
 def _tamed(line: bytes) -> bytes:

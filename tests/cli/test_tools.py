@@ -314,6 +314,26 @@ def test_a_case_that_nc_can_t_do_has_no_line(capsys: Output) -> None:
     assert out.count("send") == 2
 
 
+@pytest.mark.parametrize(
+    ("serve", "code", "says"),
+    [(planted.right, 130, ""), (planted.sends_more, 1, "payload of 1 bytes")],
+)
+def test_ctrl_c_ends_fuzz_with_what_it_has_found(
+    serve: Serve, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """A case that is not the smallest yet is better than none."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("echo.client.fuzz.Fuzzer._find", interrupt)
+    with planted.planted(serve) as address:
+        got = run("fuzz", address, "--max-size", "1000")
+
+    assert got == code
+    assert says in capsys.readouterr().out
+
+
 def test_fuzz_without_hypothesis_says_what_installs_it(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:

@@ -248,7 +248,8 @@ def test_ncat_with_cat_is_right_but_for_the_half_close() -> None:
     assert rest is None
     if tuple(int(number) for number in numbers) < (7, 96):
         assert finding is not None
-        assert (len(finding.case.payload), finding.case.half_close) == (1, True)
+        assert finding.case.half_close
+        assert len(finding.case.payload) < 100  # a race, which it may win now and then
 
 
 XINETD = """

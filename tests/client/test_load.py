@@ -132,7 +132,7 @@ def test_one_byte_in_a_thousand_replies_is_found() -> None:
         (planted.breaks_beyond_4096, "5000", "timeouts", "timed out, busy"),
         (planted.never_answers, "9", "timeouts", "timed out, busy"),
         (planted.never_ends, "9", "timeouts", "timed out, ending"),
-        (planted.closes_at_once, "9", "refused", "session 0"),
+        (planted.closes_at_once, "9", "refused", "session "),
         (planted.ends_early, "9", "other", "the server ended the stream"),
     ],
 )
@@ -143,8 +143,18 @@ def test_each_trouble_is_counted_apart(serve: Serve, size: str, kind: str, first
     first_error = f"{load.first_error} {load.first_mismatch}"
 
     assert set(troubles(load)) == {kind}
+    assert load.latencies.count - load.exchanges in (0, load.troubles[Trouble.TIMEOUTS])
     assert first in first_error
     assert load.as_dict()["errors"] == load.errors > 0
+
+
+def test_an_end_that_is_late_is_no_latency() -> None:
+    """The exchange was over, and is counted once."""
+    with planted.planted(planted.never_ends) as address:
+        load = loaded(address, sessions=2, timeout=0.2)
+
+    assert load.troubles[Trouble.TIMEOUTS] == 2
+    assert load.latencies.count == load.exchanges
 
 
 def test_sessions_over_the_limit_are_refused_the_others_go_on() -> None:
@@ -203,6 +213,14 @@ def test_a_rate_is_kept() -> None:
         load = loaded(server.address, sessions=5, rate=200, duration=0.5)
 
     assert (load.exchanges, troubles(load)) == (100, {})
+
+
+def test_a_session_may_wait_for_its_turn() -> None:
+    """The time-out counts while something is due from the server, not while nothing is."""
+    with running_server() as server:
+        load = loaded(server.address, sessions=1, rate=4, duration=0.75, timeout=0.15)
+
+    assert (load.exchanges, troubles(load)) == (3, {})
 
 
 def test_a_stall_shows_in_the_percentiles() -> None:

@@ -112,9 +112,10 @@ def test_peers_that_never_end_are_ended(daemon: Start, connect: Peers) -> None:
     assert read_to_end(idle) == b""
 
 
-def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers) -> None:
+@pytest.mark.parametrize("loop", ["python", "auto"])
+def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers, loop: str) -> None:
     """A peer that reads, however slowly, makes progress: only one that reads nothing is stuck."""
-    process = daemon("--write-timeout", "1")
+    process = daemon("--write-timeout", "1", "--loop", loop)
     sock = connect(process.port)
     due = fill(sock)
     for _ in range(25):  # 2.5 s in which it reads far less than a third of a send buffer
