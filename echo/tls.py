@@ -52,6 +52,11 @@ class TlsSocket(ssl.SSLSocket):
             except ssl.SSLError as error:
                 raise TlsError(error) from error
 
+    def shake_hands(self) -> None:
+        """Do some of the handshake; whoever begins it only has to wait for input meanwhile."""
+        with self._turn():
+            self.do_handshake()
+
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
         """Send some of `data`, and count what was taken of it."""
         with self._turn():

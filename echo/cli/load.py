@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from echo.cli.connect import Port
 from echo.cli.failure import USAGE, Failure
 from echo.cli.output import check_output, milliseconds, show, show_json, unreachable
+from echo.cli.tls import ClientTls
 from echo.client.load import Load
 from echo.client.plan import LoadPlan
 
@@ -35,6 +36,7 @@ def load(
     *,
     plan: Annotated[LoadPlan, Parameter(name="*")] = LoadPlan(),
     json: Annotated[bool, Parameter(negative="")] = False,
+    tls: Annotated[ClientTls, Parameter(name="*")] = ClientTls(),
 ) -> None:
     """Load a server.
 
@@ -49,7 +51,7 @@ def load(
     """
     check_output("load")
     _fit_descriptors(plan.sessions)
-    load = Load(host, port, plan)
+    load = Load(host, port, plan, tls=tls.context("load"))
     try:
         with _progress(load), suppress(KeyboardInterrupt):
             load.run()

@@ -14,6 +14,7 @@ from cyclopts.validators import Number
 from echo.cli.connect import Port
 from echo.cli.failure import Failure
 from echo.cli.output import check_output, milliseconds, show, show_json, unreachable
+from echo.cli.tls import ClientTls
 from echo.client.ping import Pinger
 from echo.deadline import Deadline
 from echo.limits import LONGEST, PAYLOAD_BYTES
@@ -38,6 +39,7 @@ def ping(
     reconnect: Annotated[bool, Parameter(negative="")] = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
+    tls: Annotated[ClientTls, Parameter(name="*")] = ClientTls(),
 ) -> None:
     """Measure round-trip times.
 
@@ -64,7 +66,9 @@ def ping(
     """
     check_output("ping")
     numbers = range(count) if count else counting()
-    with Pinger(host, port, size=size, timeout=timeout, reconnect=reconnect) as pinger:
+    with Pinger(
+        host, port, size=size, timeout=timeout, reconnect=reconnect, tls=tls.context("ping")
+    ) as pinger:
         last = None
         with suppress(KeyboardInterrupt):
             if not (quiet or json):

@@ -21,9 +21,11 @@ from echo.client.plan import NS, Schedule
 from echo.client.sessions import LoadSession, Trouble
 from echo.client.sizes import parse_sizes
 from echo.limits import KIB
+from echo.tls import wrap
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from echo.client.plan import LoadPlan
 
@@ -46,10 +48,10 @@ GROUPS = 1000
 class Load:
     """One run of a plan against one server, by `run`; the figures may be read meanwhile.
 
-    With a `rate` the load is open-loop: an exchange's latency counts from the moment at which
-    it was due, whether a session was free then or not, so that a server that stalls can't
-    hide it. What was due and did not come back in time is a time-out, and is among the
-    latencies with the time that it waited.
+    With `tls` the sessions are encrypted. With a `rate` the load is open-loop: an exchange's
+    latency counts from the moment at which it was due, whether a session was free then or not,
+    so that a server that stalls can't hide it. What was due and did not come back in time is a
+    time-out, and is among the latencies with the time that it waited.
 
     >>> from echo.client.plan import LoadPlan
     >>> from echo.testing import running_server
@@ -60,10 +62,13 @@ class Load:
     (True, 0, None)
     """
 
-    def __init__(self, host: str, port: int, plan: LoadPlan) -> None:
+    def __init__(
+        self, host: str, port: int, plan: LoadPlan, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.host = host
         self.port = port
         self.plan = plan
+        self.tls = tls
         self.latencies = Latencies()
         self.exchanges = 0
         self.received_bytes = 0
@@ -119,6 +124,8 @@ class Load:
     def run(self) -> None:
         """Run the plan, once; `OSError` where not even the first connection can be made."""
         first = connected(self.host, self.port, self.plan.timeout)
+        if self.tls is not None:  # a server that isn't trusted is better said at once
+            first = wrap(first, self.tls, server_hostname=self.host)
         try:
             self._start(first)
             while not self._over():

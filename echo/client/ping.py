@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from echo.client.client import EchoClient
 from echo.client.errors import EchoError, EchoMismatch
 from echo.client.latency import NS_PER_MS, Latencies
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +27,10 @@ class Reply:
 class Pinger:
     """Pings one server, over one connection, or a new one each time; `close` gives it back.
 
-    `size` is in bytes; `timeout` in seconds, for connecting and for each reply. A connection
-    on which a reply went wrong is not used again. `latencies` and `connects` are the times
-    so far, `mismatches` counts the replies that were not what was sent.
+    `size` is in bytes; `timeout` in seconds, for connecting and for each reply. With `tls` it is
+    all encrypted, and connecting includes the handshake. A connection on which a reply went
+    wrong is not used again. `latencies` and `connects` are the times so far, `mismatches`
+    counts the replies that were not what was sent.
 
     >>> from echo.testing import running_server
     >>> with running_server() as server, Pinger(*server.address, size=64) as pinger:
@@ -42,12 +47,14 @@ class Pinger:
         size: int = 64,
         timeout: float = 10.0,
         reconnect: bool = False,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
         self.size = size
         self.timeout = timeout
         self.reconnect = reconnect
+        self.tls = tls
         self.sent = 0
         self.mismatches = 0
         self.latencies = Latencies()
@@ -94,7 +101,7 @@ class Pinger:
 
     def _connected(self) -> EchoClient:
         if self._client is None:
-            self._client = EchoClient(self.host, self.port, timeout=self.timeout)
+            self._client = EchoClient(self.host, self.port, timeout=self.timeout, tls=self.tls)
             self.connects.add(round(self._client.connect() * 1e9))
         return self._client
 

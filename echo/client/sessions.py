@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from echo.client.client import READ_BYTES
 from echo.client.errors import EchoMismatch
+from echo.tls import TlsSocket, wrap
 
 if TYPE_CHECKING:
+    import ssl
     from typing import Any
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -34,6 +36,7 @@ class State(Enum):
 
     CLOSED = auto()
     CONNECTING = auto()
+    SHAKING = auto()  # TLS's handshake is under way
     FREE = auto()
     BUSY = auto()  # an exchange is under way
     ENDING = auto()  # the end of the stream is sent, the server's is due
@@ -42,6 +45,8 @@ class State(Enum):
 class Owner(Protocol):
     """Whom a session tells what became of it; each call may give it something new to do."""
 
+    host: str
+    tls: ssl.SSLContext | None
     selector: selectors.BaseSelector
     timeout_ns: int
 
@@ -89,7 +94,7 @@ class LoadSession:
     @property
     def open(self) -> bool:
         """Whether it is connected."""
-        return self.state not in (State.CLOSED, State.CONNECTING)
+        return self.state not in (State.CLOSED, State.CONNECTING, State.SHAKING)
 
     @property
     def closed(self) -> bool:
@@ -145,6 +150,9 @@ class LoadSession:
         if self.state is State.CONNECTING:
             self._connected()
             return
+        if self.state is State.SHAKING:
+            self._shake_hands()
+            return
         if events & READ:
             self._receive()
         if events & WRITE and self.state is State.BUSY:
@@ -183,6 +191,35 @@ class LoadSession:
             self._fail(OSError(code, os.strerror(code)))
             return
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._owner.tls is None or isinstance(self._sock, TlsSocket):
+            self._is_free()
+        else:
+            self.state = State.SHAKING
+            self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        try:
+            self._encrypted().shake_hands()
+        except BlockingIOError:
+            self._watch(READ)
+        except OSError as error:
+            self._fail(error)
+        else:
+            self._is_free()
+
+    def _encrypted(self) -> TlsSocket:
+        """Give the socket with its TLS layer, which the first time is put on it."""
+        sock, context = self._socket, self._owner.tls
+        if not isinstance(sock, TlsSocket):
+            assert context is not None
+            host = self._owner.host
+            secure = wrap(sock, context, server_hostname=host, do_handshake_on_connect=False)
+            self._owner.selector.unregister(sock)
+            self._owner.selector.register(secure, READ, self)
+            self._sock = sock = secure
+        return sock
+
+    def _is_free(self) -> None:
         self._watch(READ)
         self.state = State.FREE
         self._owner.is_free(self)

@@ -137,6 +137,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         for _ in range(self.accept_batch):
             if self._stopping or not self._accept_one():
                 return
+        self._resumed()
 
     def _accept_one(self) -> bool:
         """Take one connection as far as its own thread; False when it's time to wait again."""
@@ -150,7 +151,6 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             return False
         self.turns += 1
         self._broken_in_a_row = 0
-        self._resumed()
         self._admit(request, address)
         return True
 
@@ -163,6 +163,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
     def _accept_failed(self, error: OSError) -> bool:
         if isinstance(error, BlockingIOError):
+            self._resumed()
             return False
         if error.errno in GONE_BEFORE_ACCEPT:
             self._broken_in_a_row += 1
@@ -178,6 +179,11 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         return False
 
     def _resumed(self) -> None:
+        """Call an exhaustion over: nobody waits any more, or a whole batch got in.
+
+        One connection that got in is no end of it: at the limit each session that closes lets
+        one in, and each would be a pair of lines.
+        """
         if self._exhausted_since is not None:
             lasted = round(time.monotonic() - self._exhausted_since, 6)
             self._exhausted_since = None

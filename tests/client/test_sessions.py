@@ -22,6 +22,8 @@ class Owner:
 
     def __init__(self) -> None:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self.host = "127.0.0.1"
+        self.tls = None
         self.timeout_ns = 10 * NS
         self.told: list[object] = []
 
