@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,18 @@ class Answer:
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Give the rows, which can be done once; `duckdb.Error` where one can't be had."""
-        while batch := self._cursor.fetchmany(_BATCH):
-            yield from batch
+        with ThreadPoolExecutor(max_workers=1) as worker:
+            while batch := self._next(worker):
+                yield from batch
+
+    def _next(self, worker: ThreadPoolExecutor) -> list[tuple[Any, ...]]:
+        """Fetch beside the main thread: INT is heard there, and not within DuckDB."""
+        batch = worker.submit(self._cursor.fetchmany, _BATCH)
+        try:
+            return batch.result()
+        except KeyboardInterrupt:
+            self._cursor.interrupt()
+            raise
 
 
 def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
@@ -65,6 +76,8 @@ def ask(journal: Journal, sql: str, *, as_json: bool = False) -> Answer:
             f"SELECT {columns} FROM (\n{question}\n) AS answer({places})"
         )
         return Answer(list(shape.columns), cursor)
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         raise BadQuery(str(error)) from error
 

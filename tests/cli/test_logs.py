@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.process import DaemonProcess
 
@@ -673,6 +673,22 @@ def test_no_room_for_what_memory_does_not_take_is_one_line(
     err = capfd.readouterr().err
     assert "emory" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("ticks", [60, 120])
+@pytest.mark.parametrize("what", ["count(*)", "hash(range)"])
+def test_an_interrupt_while_working_is_no_fault(ticks: int, what: str, log: Path) -> None:
+    """INT in the middle of a question ends it without a word, as a shell expects."""
+    sql = f"SELECT {what} FROM range(1000000000000) WHERE hash(range) = 1"
+    process = subprocess.Popen([*ECHOD, "query", sql, str(log)], stderr=subprocess.PIPE)
+    stat = Path(f"/proc/{process.pid}/stat")
+    wait_until(lambda: int(stat.read_text().rpartition(")")[2].split()[11]) > ticks, 30)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    with process.stderr:
+        said = process.stderr.read()
+
+    assert (process.wait(seconds(30)), said) == (130, b"")
 
 
 def test_an_interrupt_while_reading_leaves_nothing(log: Path, tmp_path: Path) -> None:

@@ -118,9 +118,16 @@ def journal(
                 if not tables.feed.rows and found[0].problem:
                     raise _unreadable(command, found[0])
                 yield tables
+        except (duckdb.InterruptException, RuntimeError) as error:
+            raise _interrupted(error) from error
         except duckdb.Error as error:
             text = str(error).partition("\n")[0]
             raise Failure(f"logs {command}: {text}") from error
+
+
+def _interrupted(error: Exception) -> BaseException:
+    """Take for INT what DuckDB makes of it."""
+    return KeyboardInterrupt() if "nterrupted" in str(error) else error
 
 
 def problems(command: str, files: Sequence[LogFile]) -> int:
