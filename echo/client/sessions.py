@@ -142,8 +142,8 @@ class LoadSession:
         self.deadline_ns = time.perf_counter_ns() + self._owner.timeout_ns
         try:
             self._socket.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self._fail(error)
+        except OSError:  # "not connected": it was reset, and nobody has read that yet
+            self._fail(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
 
     def ready(self, events: int) -> None:
         """Go on, since the socket is ready."""

@@ -109,12 +109,14 @@ def test_close_ends_the_stream_after_so_many(count: int) -> None:
 @pytest.mark.parametrize("count", [0, 1, 40_000])
 def test_reset_breaks_the_connection_after_so_many(count: int) -> None:
     """So many bytes come back, then a reset."""
-    with running_server(faults=Faults(reset_after=count)) as server, connect(server) as client:
-        with pytest.raises(EchoEnded) as caught:
-            client.echo(bytes(count + 1))
+    with running_server(faults=Faults(reset_after=count)) as server:
+        # Before a byte has come back, connecting may already see the reset.
+        with pytest.raises((EchoEnded, ConnectionResetError)) as caught:
+            with connect(server) as client:
+                client.echo(bytes(count + 1))
         closed = server.log.wait_for("session.closed")[0]
 
-    assert "broke" in str(caught.value)
+    assert re.search("broke|reset", str(caught.value))
     assert (closed["reason"], closed["sent_bytes"]) == ("reset", count)
 
 
