@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -109,10 +110,14 @@ def _paint(load: Load, over: threading.Event) -> None:
             count, now = load.exchanges, load.elapsed_s
             rate = (count - before) / max(now - elapsed, LOOK_INTERVAL)
             before, elapsed = count, now
-            sys.stderr.write(f"\r{_status(load, rate)}\x1b[K")
-            sys.stderr.flush()
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+            _show(f"\r{_status(load, rate)}\x1b[K")
+        _show("\r\x1b[K")
+
+
+def _show(text: str) -> None:
+    # Past the stream's buffer: what waits in it would be written at the process's very end, by
+    # the main thread, and a terminal that is stopped would stop that, too.
+    os.write(sys.stderr.fileno(), text.encode())
 
 
 def _status(load: Load, rate: float) -> str:
