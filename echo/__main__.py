@@ -35,7 +35,9 @@ def _answer_stops(answer: "Handler") -> None:
         signal.signal(number, answer)
 
 
-def _leave(number: int, frame: "FrameType | None") -> None:
+def _leave(
+    number: int, frame: "FrameType | None"
+) -> None:  # pragma: no cover - the process is gone before anybody can write down that it ran
     """End at once: nothing has been opened yet, or all of it is closed."""
     del number, frame
     os._exit(0)

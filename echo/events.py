@@ -60,11 +60,13 @@ SERVER_STARTED = Event(
     "info",
     "the daemon listens; `loop` is `python` or `compiled`, `limits` are those in force",
     ("host", "port", "pid", "version", "loop", "limits"),
+    ("status_host", "status_port"),
 )
 SESSION_ACCEPTED = Event(
     "session.accepted",
     "info",
-    "a session began; `fd` is its own socket's descriptor, `active_sessions` counts it in",
+    "a session began; `fd` is its own socket's descriptor, `active_sessions` counts it in; "
+    "`proxy_ip` and `proxy_port` are the proxy's where a PROXY header named the peer",
     (*_SESSION, "fd", "active_sessions"),
     ("proxy_ip", "proxy_port"),
 )
@@ -77,8 +79,10 @@ SESSION_DATA = Event(
 SESSION_CLOSED = Event(
     "session.closed",
     "info",
-    "a session ended; bytes are what the loop read and sent",
+    "a session ended; bytes are the payload that the loop read and sent; under TLS it says how, "
+    "`tls_subject` is the client certificate's; `detail` says what was wrong with TLS or PROXY",
     (*_SESSION, "reason", "received_bytes", "sent_bytes", "duration_s"),
+    ("tls_protocol", "tls_cipher", "tls_subject", "detail"),
 )
 SESSION_REFUSED = Event(
     "session.refused",

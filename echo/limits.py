@@ -107,14 +107,26 @@ LINGER_BYTES = 16 * MIB
 # Idle session threads that are kept for ever, and how long those beyond them wait for work.
 SPARE_THREADS = 32
 SPARE_THREAD_TIMEOUT = 8.0
+# A TLS handshake is two round trips and some arithmetic; a PROXY header comes with the first
+# packet, and may be sent again once or twice (the protocol asks for three seconds at least).
+TLS_TIMEOUT = 10.0
+PROXY_TIMEOUT = 5.0
+# A PROXY header of version 2 with all that HAProxy can add, a client certificate included.
+PROXY_HEADER_BYTES = 4 * KIB
+# Version 1 is one line; the protocol says how long it can be.
+PROXY_LINE_BYTES = 107
+# What the status server takes: connections at once, and seconds for each from end to end.
+STATUS_CONNECTIONS = 16
+STATUS_TIMEOUT = 5.0
 # Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
 KEEPALIVE = (60, 10, 6)
 # Out of descriptors, the accept loop tries again after this long.
 EXHAUSTED_PAUSE = 0.1
 # Refusals for one reason within this time share one line.
 REFUSAL_PERIOD = 1.0
-# Descriptors that are not sessions: the listener, the log, the wake-up pairs, a reload's spare.
-SPARE_DESCRIPTORS = 24
+# Descriptors that are not sessions: the listeners, the log, the wake-up pairs, the status
+# connections, a reload's spare.
+SPARE_DESCRIPTORS = 48
 # Bytes of a read that `session.data` shows.
 PREVIEW_BYTES = 64
 # Lines that wait for the log's writer: about 60,000 of a usual length.
@@ -126,3 +138,8 @@ LOG_FIELD_CHARS = 1500
 # What the log may take on the disk: one file in use and these many older ones, of this size.
 LOG_FILE_BYTES = 64 * MIB
 LOG_FILES_KEPT = 5
+# The largest payload of one exchange that the tools send: they keep it to compare the echo.
+PAYLOAD_BYTES = 64 * MIB
+# More than the socket buffers of both ends hold together, as Linux sizes them by
+# default: at most 4 MiB to send and 6 MiB to receive.
+BEYOND_BUFFERS = 16 * MIB + 1

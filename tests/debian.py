@@ -9,7 +9,14 @@ import subprocess
 import pytest
 
 # Where the package is not called like the program.
-PACKAGES = {"c++": "g++", "cc": "gcc", "ip": "iproute2", "ss": "iproute2"}
+PACKAGES = {
+    "bwrap": "bubblewrap",
+    "c++": "g++",
+    "cc": "gcc",
+    "ip": "iproute2",
+    "promtool": "prometheus",
+    "ss": "iproute2",
+}
 
 
 def need(program: str) -> str:

@@ -51,6 +51,7 @@ class DaemonProcess:
         self.expect_code = 0
         self.expect_errors = 0
         self.expect_gaps = False
+        self.started: vocabulary.Line = {}
         self.port = 0
         self.descriptors_at_start = 0
         self._stderr = folder / "stderr"
@@ -149,7 +150,7 @@ class DaemonProcess:
             for row in _sockets()
             if row[3] == LISTEN and f"socket:[{row[9]}]" in mine
         ]
-        return ports[0] if ports else 0
+        return next((port for port in ports if port != self.started.get("status_port")), 0)
 
     # -- its end ------------------------------------------------------------------------
 

@@ -34,8 +34,8 @@ _COMMANDS = {
     "serve": (
         "echo.cli.serve:serve",
         "Run the daemon.\n\n"
-        "TERM and INT drain it, a second one cuts; HUP reopens the log; USR1 logs the state; "
-        "USR2 switches debug events on and off.",
+        "TERM and INT drain it, a second one cuts; HUP reopens the log and rereads the "
+        "certificate; USR1 logs the state; USR2 switches debug events on and off.",
     ),
     "connect": (
         "echo.cli.connect:connect",
@@ -43,10 +43,33 @@ _COMMANDS = {
         "Every byte that comes back is compared with what was sent; a difference, a missing "
         "byte or an early end is exit code 1.",
     ),
+    "ping": (
+        "echo.cli.ping:ping",
+        "Round-trip time, like ping(8), with percentiles.\n\n"
+        "Exit codes are ping's: 0 for a reply, 1 for none (or for a wrong one), 2 for an error; "
+        "--count 1 --quiet is a health check.",
+    ),
+    "load": (
+        "echo.cli.load:load",
+        "Many sessions at once, every byte of every echo verified.\n\n"
+        "Whatever went wrong is counted apart, and is exit code 1.",
+    ),
+    "fuzz": (
+        "echo.cli.fuzz:fuzz",
+        "Look for a payload, a way of splitting it, pauses and a half-close that an echo server "
+        "gets wrong.\n\n"
+        "A case is shrunk to the smallest, shown so that it can be repeated, and exit code 1.",
+    ),
     "logs": ("echo.cli.logs:logs_app", "Read the JSON logs."),
 }
 for _name, (_path, _help) in _COMMANDS.items():
     app.command(_path, name=_name, help=_help)
+app.command(
+    "echo.cli.completion:install_completion",
+    name="--install-completion",
+    help="Install shell completion for bash, zsh or fish.",
+    group="Parameters",
+)
 
 
 @app.meta.default

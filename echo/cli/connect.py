@@ -14,12 +14,14 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from echo.cli.failure import Failure, reason
+from echo.cli.tls import ClientTls
 from echo.client import EchoClient, EchoError
 from echo.client.stream import EchoStream
 from echo.limits import LONGEST
 from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
 TERMINATORS = {"newline": b"\n", "nul": b"\0", "none": b""}
@@ -37,6 +39,7 @@ def connect(
     terminator: Literal["newline", "nul", "none"] = "newline",
     verify: bool = True,
     timeout: Annotated[float, Parameter(validator=Number(gt=0, lte=LONGEST))] = 10.0,
+    tls: Annotated[ClientTls, Parameter(name="*")] = ClientTls(),
 ) -> None:
     """Talk to an echo server.
 
@@ -58,7 +61,7 @@ def connect(
     if sys.stdin is None or sys.stdout is None:
         raise Failure("connect: standard input or output is closed: give it both")
     try:
-        with _connected(host, port, timeout) as client:
+        with _connected(host, port, timeout, tls.context("connect")) as client:
             if sys.stdin.isatty() and sys.stdout.isatty():
                 _talk(client, message_size, TERMINATORS[terminator])
             else:
@@ -69,15 +72,15 @@ def connect(
         raise Failure(f"connect: the connection failed: {reason(error)}") from error
 
 
-def _connected(host: str, port: int, timeout: float) -> EchoClient:
-    client = EchoClient(host, port, timeout=timeout)
+def _connected(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> EchoClient:
+    client = EchoClient(host, port, timeout=timeout, tls=context)
     try:
         client.connect()
-    except (OSError, UnicodeError) as error:  # a name that no name server can be asked for
+    except OSError as error:
         client.close()
-        why = reason(error) if isinstance(error, OSError) else "no such name"
         raise Failure(
-            f"connect: can't connect to {host} port {port}: {why}; is a server running there?"
+            f"connect: can't connect to {host} port {port}: {reason(error)}; "
+            "is a server running there?"
         ) from error
     return client
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import sys
 import threading
-from dataclasses import dataclass
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from socket import socket
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
-from cyclopts.validators import Number
 
 from echo.cli.failure import (
     CANTCREAT,
@@ -19,61 +20,37 @@ from echo.cli.failure import (
     OSERR,
     SOFTWARE,
     UNAVAILABLE,
+    USAGE,
     Failure,
     reason,
     say,
 )
+from echo.cli.settings import Encryption, Listen, Logging, Monitoring, Proxying
 from echo.events import Stop
-from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT, Limits
+from echo.limits import Limits
 from echo.logs.eventlog import EventLog
-from echo.logs.files import DEFAULT_LOG
 from echo.logs.sinks import FileSink, Sink, StreamSink, TerminalSink
 from echo.logs.writer import LogWriter
 from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
 from echo.server.signals import Signals
+from echo.server.systemd import STATUS_NAME, BadDescriptor, Notifier, inherited
 from echo.server.tuning import Pin, fit_descriptors, tune
+from echo.testing.faults import Faults, FaultyHandler, FaultyServer, parse_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from socketserver import BaseRequestHandler
+
+    from echo.server.status import StatusServer
+    from echo.server.tls import Certificates
+
+    Kind = tuple[Callable[..., EchoServer], type[BaseRequestHandler]]
 
 # Seconds at the end for the lines that are not written yet: a log that is stuck must not
 # keep the daemon.
 LOG_FLUSH_TIMEOUT = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listen:
-    """Where to listen."""
-
-    host: str = "127.0.0.1"
-    """Address or name to listen on; 0.0.0.0 is every IPv4 interface, :: also every IPv6 one."""
-
-    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 9000
-    """TCP port; 0 picks a free one, which the log's server.started shows."""
-
-    reuse_port: Annotated[bool, Parameter(negative="")] = False
-    """Share the port with other daemons that do the same; the kernel spreads the clients."""
-
-    cpu: str = "auto"
-    """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
-
-    loop: Literal["auto", "compiled", "python"] = "auto"
-    """The echo loop: compiled where it could be installed, or in Python."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Logging:
-    """What to log, and where to."""
-
-    log_file: Annotated[str, Parameter(allow_leading_hyphen=True)] = DEFAULT_LOG
-    """JSON log; - is standard output."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is logged; debug shows the beginning of each payload."""
-
-    log_max_size: Annotated[int, Parameter(validator=Number(gte=0))] = LOG_FILE_BYTES
-    """Bytes at which a new log file is begun; 0 leaves the turning to others (HUP reopens)."""
-
-    log_keep: Annotated[int, Parameter(validator=Number(gte=0, lte=1000))] = LOG_FILES_KEPT
-    """Older log files that are kept."""
 
 
 def serve(
@@ -81,20 +58,99 @@ def serve(
     listen: Annotated[Listen, Parameter(name="*", group=Group("Listening", sort_key=1))] = Listen(),
     limits: Annotated[Limits, Parameter(name="*", group=Group("Limits", sort_key=2))] = Limits(),
     logging: Annotated[Logging, Parameter(name="*", group=Group("Log", sort_key=3))] = Logging(),
+    tls: Annotated[Encryption, Parameter(name="*", group=Group("TLS", sort_key=4))] = Encryption(),
+    proxying: Annotated[
+        Proxying, Parameter(name="*", group=Group("Behind a load balancer", sort_key=5))
+    ] = Proxying(),
+    monitoring: Annotated[
+        Monitoring, Parameter(name="*", group=Group("Status", sort_key=6))
+    ] = Monitoring(),
+    fault: Annotated[
+        tuple[str, ...], Parameter(group=Group("Tests of clients", sort_key=9), negative="")
+    ] = (),
 ) -> int:
-    """Run the daemon until TERM or INT."""
+    """Run the daemon until TERM or INT.
+
+    Parameters
+    ----------
+    fault
+        Do wrong on purpose, as delay=0.1 or stall; may be repeated.
+    """
+    faults = _faults(fault)
+    certificates = tls.certificates()
+    if certificates and faults.active():
+        raise Failure("serve: --fault can't speak TLS: leave one of them out", USAGE)
+    if certificates and listen.loop == "compiled":
+        raise Failure("serve: --loop compiled can't speak TLS: leave one of them out", USAGE)
+    options: dict[str, Any] = {"proxies": proxying.proxies(), "reuse_port": listen.reuse_port}
+    sockets = _inherited(listen, monitoring)
     with Signals() as signals:
-        fitting = _fitting(limits)
-        handler = _handler(listen.loop)
-        pin = _tune(listen.cpu)
+        options["limits"] = _fitting(limits)
+        make, handler = _kind(faults, certificates, listen.loop)
+        options["pin"] = _tune(listen.cpu)
         log = _open_log(logging)
-        logger = log.configure()
+        options |= {"log": log.configure(), "log_payload": log.debug}
         try:
-            with _bind(listen, handler, fitting, logger, log.debug, pin) as server:
-                stop = Daemon(server, log, signals).run()
+            with (
+                _bind(make, sockets.get("echo") or listen.address, handler, options) as server,
+                _status(sockets.get("status") or monitoring.address, server, log) as status,
+            ):
+                daemon = Daemon(
+                    server,
+                    log,
+                    signals,
+                    notifier=Notifier(),
+                    certificates=certificates,
+                    status=status,
+                )
+                stop = daemon.run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
     return 0 if stop is Stop.SIGNAL else SOFTWARE
+
+
+def _inherited(listen: Listen, monitoring: Monitoring) -> dict[str, socket]:
+    """Give the sockets that a service manager has handed over, as `echo` and `status`."""
+    try:
+        sockets = inherited()
+    except BadDescriptor as error:
+        raise Failure(
+            f"serve: can't use what LISTEN_FDS hands over: {error}; "
+            "check the ListenStream= of the socket unit",
+            CONFIG,
+        ) from error
+    found = {STATUS_NAME: sockets.pop(STATUS_NAME)} if STATUS_NAME in sockets else {}
+    if len(sockets) > 1:
+        raise Failure(
+            f"serve: {len(sockets)} sockets are inherited ({', '.join(sockets)}), and one can be "
+            f"served: leave one, and call one for the status pages {STATUS_NAME}",
+            CONFIG,
+        )
+    _refuse_both(bool(sockets), listen.given, "--host, --port and --reuse-port")
+    _refuse_both(bool(found), monitoring.status_port is not None, "--status-port")
+    found.update(zip(("echo",), sockets.values(), strict=False))
+    return found
+
+
+def _refuse_both(handed_over: bool, given: bool, flags: str) -> None:
+    if handed_over and given:
+        raise Failure(
+            f"serve: a socket is inherited, and {flags} say where to listen: leave one out", USAGE
+        )
+
+
+def _faults(words: tuple[str, ...]) -> Faults:
+    try:
+        return parse_faults(words)
+    except ValueError as error:
+        raise Failure(f"serve: --fault can't be used: {error}", USAGE) from error
+
+
+def _kind(faults: Faults, certificates: Certificates | None, loop: str) -> Kind:
+    """Choose the server and its handler: those that do wrong only where that is asked for."""
+    if faults.active():
+        return partial(FaultyServer, faults=faults), FaultyHandler
+    return EchoServer, certificates.handler() if certificates else _handler(loop)
 
 
 def _handler(loop: str) -> type[EchoHandler]:
@@ -136,7 +192,7 @@ def _open_log(settings: Logging) -> EventLog:
         path, sink = _log_target(settings)
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         raise Failure(
-            f"serve: can't open the log {settings.log_file}: {reason(error)}; "
+            f"serve: can't open the log {settings.target}: {reason(error)}; "
             "name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
@@ -153,9 +209,9 @@ def _open_log(settings: Logging) -> EventLog:
 
 
 def _log_target(settings: Logging) -> tuple[Path | None, Sink]:
-    if settings.log_file == "-":
+    if settings.target == "-":
         return None, StreamSink(_stdout())
-    path = Path(settings.log_file)
+    path = Path(settings.target)
     return path, FileSink(path, settings.log_max_size, settings.log_keep)
 
 
@@ -166,38 +222,58 @@ def _stdout() -> int:
 
 
 def _bind(
-    listen: Listen,
-    handler: type[EchoHandler],
-    limits: Limits,
-    logger: object,
-    log_payload: bool,
-    pin: Pin,
+    make: Callable[..., EchoServer],
+    where: tuple[str, int] | socket,
+    handler: type[BaseRequestHandler],
+    options: dict[str, Any],
 ) -> EchoServer:
     try:
-        return EchoServer(
-            (listen.host, listen.port),
-            handler,
-            limits=limits,
-            log=logger,
-            log_payload=log_payload,
-            pin=pin,
-            reuse_port=listen.reuse_port,
-        )
+        return make(where, handler, **options)
     except UnicodeError as error:  # a name that no name server can be asked for
-        raise Failure(
-            f"serve: can't listen on {listen.host}: it is no host name; check --host", UNAVAILABLE
-        ) from error
+        raise _no_host_name(where, "") from error
     except OSError as error:
-        advice, code = _BIND_ADVICE.get(error.errno or 0, ("check --host and --port", UNAVAILABLE))
-        where = f"{listen.host} port {listen.port}"
-        raise Failure(f"serve: can't listen on {where}: {reason(error)}; {advice}", code) from error
+        raise _cant_listen(error, where, "") from error
+
+
+def _status(
+    where: tuple[str, int] | socket | None, server: EchoServer, log: EventLog
+) -> AbstractContextManager[StatusServer | None]:
+    """Make the status server, if there is to be one."""
+    if where is None:
+        return nullcontext()
+    from echo.server.metrics import Metrics
+    from echo.server.status import StatusServer, health_of
+
+    pages = {"/metrics": Metrics(server, log).page, "/healthz": health_of(server)}
+    try:
+        return StatusServer(where, pages, log=server.log)
+    except UnicodeError as error:
+        raise _no_host_name(where, "status-") from error
+    except OSError as error:
+        raise _cant_listen(error, where, "status-") from error
+
+
+def _no_host_name(where: Any, prefix: str) -> Failure:
+    host = where[0]
+    return Failure(
+        f"serve: can't listen on {host}: it is no host name; check --{prefix}host", UNAVAILABLE
+    )
+
+
+def _cant_listen(error: OSError, where: tuple[str, int] | socket, prefix: str) -> Failure:
+    host, port = where.getsockname()[:2] if isinstance(where, socket) else where
+    usual = ("check --{0}host and --{0}port", UNAVAILABLE)
+    advice, code = _BIND_ADVICE.get(error.errno or 0, usual)
+    return Failure(
+        f"serve: can't listen on {host} port {port}: {reason(error)}; {advice.format(prefix)}", code
+    )
 
 
 _BIND_ADVICE = {
     errno.EADDRINUSE: (
-        "another program has the port: stop it, or choose another with --port (0 picks one)",
+        "another program has the port: stop it, or choose another with --{}port (0 picks one)",
         UNAVAILABLE,
     ),
-    errno.EACCES: ("ports below 1024 need a privilege: choose another with --port", NOPERM),
+    errno.EACCES: ("ports below 1024 need a privilege: choose another with --{}port", NOPERM),
     errno.EMFILE: ("raise the limit on descriptors (ulimit -n)", OSERR),
 }

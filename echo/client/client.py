@@ -6,12 +6,16 @@ import selectors
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echo.client.errors import EchoEnded, EchoTimeout
 from echo.client.ledger import Ledger
+from echo.deadline import Deadline
+from echo.tls import TlsError, TlsSocket, wrap
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 READ_BYTES = 64 * 1024
@@ -29,22 +33,36 @@ class EchoClient:
     with the echo is an `EchoError` that says at which offset of the connection; what is wrong
     with the network (no such host, connection refused) is an `OSError`. For one thread.
 
+    With `tls`, a context such as `echo.client.tls.trusting` makes, all of it goes through TLS,
+    and the server's certificate has to be `host`'s. Half-closing then waits for what is due of
+    the echo first: a TLS 1.2 peer may drop what it has not sent yet when the end comes.
+
     >>> from echo.testing import running_server
     >>> with running_server() as server, EchoClient(*server.address) as client:
     ...     client.echo(b"hello")
     b'hello'
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 9000, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 9000,
+        *,
+        timeout: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self.timeout = timeout
+        self.tls = tls
         self.ledger = Ledger()
         self.ended = False  # the server has sent its end of stream
         self._half_closed = False
         self._sock: socket.socket | None = None
         self._early = bytearray()  # came back before it was asked for
         self._selector = Selector()
+        self._watched = selectors.EVENT_READ
+        self._deadline = Deadline(None)
 
     def __repr__(self) -> str:
         return f"<EchoClient {self.host}:{self.port} {self.ledger!r}>"
@@ -70,13 +88,15 @@ class EchoClient:
         return self._sock
 
     def connect(self) -> float:
-        """Connect, and give the seconds that took."""
+        """Connect, and give the seconds that took, TLS's handshake included."""
         began = time.perf_counter()
-        self._sock = socket.create_connection((self.host, self.port), self.timeout)
+        self._sock = connected(self.host, self.port, self.timeout)
+        if self.tls is not None:
+            self._sock = wrap(self._sock, self.tls, server_hostname=self.host)
         took = time.perf_counter() - began
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock.setblocking(False)
-        self._selector.register(self._sock, selectors.EVENT_READ)
+        self._selector.register(self._sock, self._watched)
         return took
 
     def echo(self, data: bytes) -> bytes:
@@ -84,40 +104,61 @@ class EchoClient:
         self.send(data)
         return self.receive(len(data))
 
+    def limit(self, seconds: float | None) -> None:
+        """Let all the waiting from now on last so many seconds together, `None` however many."""
+        self._deadline = Deadline(seconds)
+
+    def round_trip(self, data: bytes, within: float) -> int:
+        """Echo `data` within so many seconds in all, and give the nanoseconds that it took.
+
+        They count from the moment before it is sent to the moment at which the last of it is
+        back; the account of it is made before and after.
+        """
+        sock = self.sock
+        self.ledger.sent(data)
+        self.limit(within)
+        began = time.perf_counter_ns()
+        self._send(sock, data)
+        self._wait(selectors.EVENT_READ)
+        piece = self._recv()
+        took = time.perf_counter_ns() - began
+        self._settle(piece)
+        if len(self._early) < len(data):
+            self._await(len(data))
+            took = time.perf_counter_ns() - began
+        self.limit(None)
+        self.receive(len(data))
+        return took
+
     def send(self, data: bytes) -> None:
         """Send all of `data`, taking in what comes back meanwhile."""
         sock = self.sock
         self.ledger.sent(data)
-        left = memoryview(data)
-        while left:
-            try:
-                left = left[sock.send(left) :]
-            except BlockingIOError:
-                self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
-                self._take_in()
-            except ConnectionError as error:
-                raise self._broken() from error
+        self._send(sock, data)
 
     def receive(self, count: int) -> bytes:
         """Give exactly the next `count` bytes that come back."""
-        while len(self._early) < count:
-            if self.ended:
-                raise EchoEnded(self.ledger.offset, count - len(self._early))
-            self._wait(selectors.EVENT_READ)
-            self._take_in()
+        self._await(count)
         data = bytes(self._early[:count])
         del self._early[:count]
         return data
+
+    def check_silence(self) -> None:
+        """Raise `EchoMismatch` if more has come back by now than was sent."""
+        self._take_in()
 
     def half_close(self) -> None:
         """Send the end of the stream; the rest of the echo can still be received. Twice is once."""
         if self._half_closed:
             return
         self._half_closed = True
+        while self.tls is not None and self.ledger.missing and not self.ended:
+            self._wait(selectors.EVENT_READ)
+            self._take_in()
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise self._broken() from error
+            raise self._broken(error) from error
 
     def finish(self) -> bytes:
         """Half-close, and give all that still comes back, up to the server's end of stream."""
@@ -132,30 +173,72 @@ class EchoClient:
     def reset(self) -> None:
         """Close with a reset (RST) instead of an end of stream."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+        self._close()
 
     def close(self) -> None:
         """Close the connection; again is nothing."""
+        if isinstance(self._sock, TlsSocket):
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+        self._close()
+
+    def _close(self) -> None:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
         self._selector.close()
 
+    def _send(self, sock: socket.socket, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[sock.send(left) :]
+            except BlockingIOError:
+                self._wait(selectors.EVENT_WRITE | (0 if self.ended else selectors.EVENT_READ))
+                self._take_in()
+            except ConnectionError as error:
+                raise self._broken(error) from error
+
+    def _await(self, count: int) -> None:
+        while len(self._early) < count:
+            if self.ended:
+                raise EchoEnded(self.ledger.offset, count - len(self._early))
+            self._wait(selectors.EVENT_READ)
+            self._take_in()
+
     def _take_in(self) -> None:
+        self._settle(self._recv())
+
+    def _recv(self) -> bytes | None:
+        """Take what is there; None where nothing is."""
         try:
-            data = self.sock.recv(READ_BYTES)
+            return self.sock.recv(READ_BYTES)
         except BlockingIOError:
-            return
+            return None
         except ConnectionError as error:
-            raise self._broken() from error
-        self.ended = not data
-        self.ledger.received(data)
-        self._early += data
+            raise self._broken(error) from error
+
+    def _settle(self, data: bytes | None) -> None:
+        if data is not None:
+            self.ended = not data
+            self.ledger.received(data)
+            self._early += data
 
     def _wait(self, events: int) -> None:
-        self._selector.modify(self.sock, events)
-        if not self._selector.select(self.timeout):
+        if events != self._watched:  # changing it costs a tenth of a small round trip
+            self._selector.modify(self.sock, events)
+            self._watched = events
+        if not self._selector.select(min(self.timeout, self._deadline.left())):
             raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
 
-    def _broken(self) -> EchoEnded:
-        return EchoEnded(self.ledger.offset, self.ledger.missing, "broke")
+    def _broken(self, error: OSError) -> EchoEnded:
+        how = f"broke ({error})" if isinstance(error, TlsError) else "broke"
+        return EchoEnded(self.ledger.offset, self.ledger.missing, how)
+
+
+def connected(host: str, port: int, timeout: float) -> socket.socket:
+    """Give a connected socket; `OSError` says why there is none, whatever the name is."""
+    try:
+        return socket.create_connection((host, port), timeout)
+    except UnicodeError as error:  # a name that no name server can be asked for
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error

@@ -28,7 +28,7 @@ class Ledger:
     def __init__(self) -> None:
         self.offset = 0
         self.missing = 0
-        self._due: deque[bytes] = deque()
+        self._due: deque[memoryview] = deque()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -37,7 +37,7 @@ class Ledger:
     def sent(self, data: bytes | memoryview) -> None:
         """Expect these bytes back; call it before they are sent, since the echo may be quick."""
         with self._lock:
-            self._due.append(bytes(data))
+            self._due.append(memoryview(bytes(data)))
             self.missing += len(data)
 
     def received(self, data: bytes) -> None:
@@ -50,13 +50,16 @@ class Ledger:
     def _settle(self, data: memoryview) -> int:
         if not self._due:
             raise EchoMismatch(self.offset, None, data[0])
-        due = self._due.popleft()
+        due = self._due[0]
         count = min(len(due), len(data))
-        if due[:count] != data[:count]:
+        # As bytes they are compared by memcmp, as views one element after the other.
+        if bytes(due[:count]) != bytes(data[:count]):
             wrong = next(i for i in range(count) if due[i] != data[i])
             raise EchoMismatch(self.offset + wrong, due[wrong], data[wrong])
         if count < len(due):
-            self._due.appendleft(due[count:])
+            self._due[0] = due[count:]
+        else:
+            self._due.popleft()
         self.offset += count
         self.missing -= count
         return count

@@ -111,9 +111,16 @@ class EchoStream:
             while data := self._read(read):
                 self._send(data)
             self._all_sent = True
-            self._client.sock.shutdown(socket.SHUT_WR)
+            self._end()
         except OSError:  # the connection broke, or is closed by now: the caller's thread says so
             self._send_failed = True
+
+    def _end(self) -> None:
+        """Send the end of the stream: under TLS when all has come back, as the client says."""
+        with self._room:
+            done = self._client.tls is None
+            self._room.wait_for(lambda: done or self._over or self.returned >= self.sent)
+        self._client.sock.shutdown(socket.SHUT_WR)
 
     def _read(self, read: Callable[[], bytes]) -> bytes:
         with self._room:

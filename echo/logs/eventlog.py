@@ -47,6 +47,11 @@ class EventLog:
         return self._writers[0].dropped
 
     @property
+    def queue_length(self) -> int:
+        """Lines of the log proper that wait to be written."""
+        return self._writers[0].queue_length
+
+    @property
     def debug(self) -> bool:
         """Whether it shows debug events, which is to say payload."""
         return self.level == "debug"

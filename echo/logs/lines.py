@@ -41,7 +41,7 @@ def json_line(level: str, event: str, fields: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps({**head, **fields}, default=repr, option=orjson.OPT_APPEND_NEWLINE)
     except (TypeError, RecursionError):  # a lone surrogate, a huge number, an odd key
-        odd = {_plain(key): _plain(value) for key, value in fields.items()}
+        odd = {str(_plain(key)): _plain(value) for key, value in fields.items()}
         return orjson.dumps({**head, **odd}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -66,7 +66,12 @@ def shorten(value: object, chars: int) -> object:
     return "… " + value[-chars:]
 
 
-def _plain(value: object) -> str:
+def _plain(value: object) -> object:
+    """Give what JSON can hold in a value's place."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int | float) and abs(value) < 1 << 63:
+        return value
     try:
         return ascii(value)
     except Exception:  # noqa: BLE001 - somebody else's `__repr__` may raise anything

@@ -69,6 +69,11 @@ class LogWriter:
     def __repr__(self) -> str:
         return f"<LogWriter {self._queued} bytes queued, {self.dropped} lines dropped>"
 
+    @property
+    def queue_length(self) -> int:
+        """Lines that wait to be written."""
+        return len(self._queue)
+
     def put(self, line: bytes) -> None:
         """Take one line, which ends in a newline; any thread may call."""
         with self._lock:

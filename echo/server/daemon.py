@@ -11,11 +11,15 @@ from echo.deadline import Deadline
 from echo.events import Stop
 from echo.server.listener import describe
 from echo.server.signals import STOPPING
+from echo.server.systemd import Notifier
+from echo.server.tls import BadCertificate
 from echo.version import VERSION
 
 if TYPE_CHECKING:
     from echo.server.server import EchoServer
     from echo.server.signals import Signals
+    from echo.server.status import StatusServer
+    from echo.server.tls import Certificates
 
 # Seconds between two looks at the accept loop, and the looks without a sign of life after
 # which it is given up. A turn takes half a second when nothing happens.
@@ -39,15 +43,29 @@ class Log(Protocol):
 class Daemon:
     """Serves with `server` until a signal or a failure; `run` is called once, in the main thread.
 
-    TERM and INT drain, a second one cuts; HUP reopens the log; USR1 logs the state; USR2
-    switches debug events on and off. The accept loop has a thread of its own, and the main
-    thread is its watchdog: a daemon that can't accept any more ends instead of staying deaf.
+    TERM and INT drain, a second one cuts; HUP reopens the log and reads the certificate again;
+    USR1 logs the state; USR2 switches debug events on and off. The accept loop has a thread of
+    its own, and the main thread is its watchdog: a daemon that can't accept any more ends
+    instead of staying deaf.
     """
 
-    def __init__(self, server: EchoServer, log: Log, signals: Signals) -> None:
+    def __init__(
+        self,
+        server: EchoServer,
+        log: Log,
+        signals: Signals,
+        *,
+        notifier: Notifier | None = None,
+        certificates: Certificates | None = None,
+        status: StatusServer | None = None,
+    ) -> None:
         self.server = server
         self.log = log
         self.signals = signals
+        self.notifier = notifier or Notifier({})
+        self.certificates = certificates
+        self.status = status
+        self._look_interval = min(LOOK_INTERVAL, self.notifier.watchdog / 2)
         self._usual_level = log.level
         self._failure: BaseException | None = None
         self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
@@ -81,11 +99,19 @@ class Daemon:
             version=VERSION,
             loop=self.server.loop,
             limits=self.server.limits.as_dict(),
+            **self._status_facts(),
         )
+
+    def _status_facts(self) -> dict[str, str | int]:
+        if self.status is None:
+            return {}
+        host, port = self.status.server_address[:2]
+        return {"status_host": str(host), "status_port": int(port)}
 
     def _start_accepting(self) -> None:
         try:
             self._acceptor.start()
+            self.notifier.ready()
         except RuntimeError as error:  # the system has no thread left
             self._failure = error
 
@@ -97,7 +123,8 @@ class Daemon:
 
     def _serve(self) -> Stop:
         while self._accepting():
-            name = self.signals.wait(LOOK_INTERVAL)
+            self._tell()
+            name = self.signals.wait(self._look_interval)
             if name in STOPPING:
                 self._drain(name)
                 return Stop.SIGNAL
@@ -125,11 +152,27 @@ class Daemon:
 
     def _answer(self, name: str | None) -> None:
         if name == "SIGHUP":
-            self.log.reopen()
+            self._reload()
         elif name == "SIGUSR1":
             self._show_state()
         elif name == "SIGUSR2":
             self._toggle_debug()
+
+    def _tell(self) -> None:
+        """Tell the service manager that all is well, and how many are served."""
+        sessions = self.server.sessions
+        self.notifier.alive(self.server.turns)
+        self.notifier.status(f"{sessions.active}/{sessions.limits.max_sessions} sessions")
+
+    def _reload(self) -> None:
+        self.notifier.reloading()
+        self.log.reopen()
+        try:
+            if self.certificates is not None:
+                self.certificates.reload()
+        except BadCertificate as error:  # the old one goes on
+            self.server.emit(events.SERVER_ERROR, error=str(error), where="certificates")
+        self.notifier.ready()
 
     def _show_state(self) -> None:
         self.server.emit(
@@ -147,6 +190,7 @@ class Daemon:
         self.server.log_payload = self.log.level == "debug"
 
     def _drain(self, name: str) -> None:
+        self.notifier.stopping()
         deadline = Deadline(self.server.limits.drain_timeout)
         self.server.emit(
             events.SERVER_DRAINING, signal=name, active_sessions=self.server.sessions.active

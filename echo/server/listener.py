@@ -39,7 +39,8 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     the loop spins at a full core) or the listening socket's (end: else the server is deaf).
     Here each has its own answer, and an event.
 
-    Raises `OSError` when the address can't be resolved or bound.
+    `server_address` is where to listen, or a socket that listens already and is the server's
+    from then on. Raises `OSError` when the address can't be resolved or bound.
     """
 
     # On Windows this option lets others take the port over.
@@ -52,7 +53,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
     def __init__(
         self,
-        server_address: tuple[str, int],
+        server_address: tuple[str, int] | socket.socket,
         handler: type[socketserver.BaseRequestHandler],
         *,
         log: Any = None,
@@ -62,7 +63,12 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         self.log_failures = 0
         self.turns = 0  # of the accept loop: by them a watchdog sees that it lives
         self.allow_reuse_port = reuse_port
-        self.address_family, address = resolve(*server_address)
+        if isinstance(server_address, socket.socket):
+            self._ready: socket.socket | None = server_address
+            self.address_family, address = server_address.family, server_address.getsockname()
+        else:
+            self._ready = None
+            self.address_family, address = resolve(*server_address)
         self._exhausted_since: float | None = None
         self._broken_in_a_row = 0
         self._stopping = False
@@ -86,6 +92,10 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
     def server_bind(self) -> None:
         """Bind; `"::"` takes IPv4 connections too, whatever the system's default is."""
+        if self._ready is not None:
+            self.socket.close()
+            self.socket = self._ready
+            return
         if self.address_family == socket.AF_INET6 and socket.has_dualstack_ipv6():
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
@@ -127,6 +137,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         for _ in range(self.accept_batch):
             if self._stopping or not self._accept_one():
                 return
+        self._resumed()
 
     def _accept_one(self) -> bool:
         """Take one connection as far as its own thread; False when it's time to wait again."""
@@ -140,19 +151,19 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             return False
         self.turns += 1
         self._broken_in_a_row = 0
-        self._resumed()
         self._admit(request, address)
         return True
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept, and see to it that the new socket has the session's options."""
         request, address = self.socket.accept()
-        if sys.platform != "linux":  # there it inherits them
+        if sys.platform != "linux":  # pragma: no cover - there it inherits them
             set_session_options(request)
         return request, address
 
     def _accept_failed(self, error: OSError) -> bool:
         if isinstance(error, BlockingIOError):
+            self._resumed()
             return False
         if error.errno in GONE_BEFORE_ACCEPT:
             self._broken_in_a_row += 1
@@ -168,6 +179,11 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         return False
 
     def _resumed(self) -> None:
+        """Call an exhaustion over: nobody waits any more, or a whole batch got in.
+
+        One connection that got in is no end of it: at the limit each session that closes lets
+        one in, and each would be a pair of lines.
+        """
         if self._exhausted_since is not None:
             lasted = round(time.monotonic() - self._exhausted_since, 6)
             self._exhausted_since = None

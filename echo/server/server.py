@@ -24,7 +24,7 @@ import socketserver
 import time
 from array import array
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from echo import events
 from echo.events import Reason, Refusal
@@ -32,19 +32,19 @@ from echo.limits import Limits
 from echo.server.listener import ListeningServer
 from echo.server.refusals import Refusals
 from echo.server.sessions import Session, SessionEnd, Sessions
-from echo.server.sockets import (
-    BROKEN,
-    linger,
-    peer_of,
-)
+from echo.server.sockets import BROKEN, linger, peer_of
 from echo.server.threads import SessionThreads
 from echo.server.tuning import ANYWHERE, Pin
 from echo.server.waiting import Bell
+
+if TYPE_CHECKING:
+    from echo.server.proxy import Proxies
 
 # Ends at which the peer may still be sending. After its own end of stream it sends no more,
 # after a write time-out or a broken connection nobody reads.
 LINGERING = frozenset(
     {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
+    | {Reason.TLS_ERROR}  # the alert that says what is wrong must arrive
 )
 # Seconds that session threads get to end by themselves after a cut, and then those that are
 # at their last line already. With the log's last second they stay below two.
@@ -56,7 +56,9 @@ class EchoServer(ListeningServer):
     """A `ThreadingTCPServer` in which everything has a bound and each session one last line.
 
     `server_address` is a host (an address, or a name; `"::"` serves IPv4 as well) and a port
-    (0 picks a free one, which `server_address` then shows). Events go to `log`, a structlog
+    (0 picks a free one, which `server_address` then shows), or a socket that listens already,
+    which is the server's from then on. With `proxies`, each connection begins with a PROXY
+    header that names its peer. Events go to `log`, a structlog
     logger; structlog's configuration, signals and all else that belongs to the process are
     left alone.
 
@@ -78,7 +80,7 @@ class EchoServer(ListeningServer):
 
     def __init__(
         self,
-        server_address: tuple[str, int],
+        server_address: tuple[str, int] | socket.socket,
         handler: type[socketserver.BaseRequestHandler],
         *,
         limits: Limits | None = None,
@@ -86,7 +88,9 @@ class EchoServer(ListeningServer):
         log_payload: bool = False,
         pin: Pin = ANYWHERE,
         reuse_port: bool = False,
+        proxies: Proxies | None = None,
     ) -> None:
+        self.proxies = proxies
         self.limits = limits or Limits()
         self.pin = pin
         # One C integer, so that a compiled loop can look at it without the interpreter's lock.
@@ -150,7 +154,8 @@ class EchoServer(ListeningServer):
         """Admit a connection while there is room, in all and for its peer."""
         del request
         peer_ip, peer_port = peer_of(client_address)
-        refusal = self.sessions.refusal(peer_ip)
+        is_proxy = self.proxies is not None and self.proxies.trusts(peer_ip)
+        refusal = self.sessions.refusal(None if is_proxy else peer_ip)
         if refusal:
             self.refusals.add(refusal, peer_ip, peer_port)
         return refusal is None
@@ -179,7 +184,10 @@ class EchoServer(ListeningServer):
     def _attend(self, session: Session, client_address: Any) -> None:
         """Run one session, from its first line in the log to its last."""
         try:
-            if self.sessions.open(session):
+            refusal = self._meet(session)
+            if refusal is not None:
+                self.refusals.add(refusal, session.peer_ip, session.peer_port)
+            elif self.sessions.open(session):
                 self._opened(session)
                 self.process_request_thread(session.request, client_address)
         except BaseException:  # noqa: BLE001 - an overridden hook may raise anything
@@ -193,15 +201,29 @@ class EchoServer(ListeningServer):
         """Let the handler serve its client, and close the connection."""
         session = self.sessions[request]
         session.reason = self._run(session, client_address)
-        self.shutdown_request(request)
+        self.shutdown_request(session.request)
         if session.cut:  # while its handler worked, or while it lingered
             session.reason = Reason.CUT
+
+    def _meet(self, session: Session) -> Refusal | None:
+        """Learn from the proxy, where there is one, who the peer is; refuse who has too many."""
+        if self.proxies is None:
+            return None
+        try:
+            peer = self.proxies.read(session.request, session.peer_ip, self.bell)
+        except SessionEnd as end:
+            session.obstacle = end
+            return None
+        return self.sessions.rename(session, *peer) if peer else None
 
     def _run(self, session: Session, client_address: Any) -> Reason:
         """Let the handler work, and say why it stopped."""
         try:
+            if session.obstacle is not None:
+                raise session.obstacle
             self.finish_request(session.request, client_address)
         except SessionEnd as end:
+            session.detail = end.detail
             return end.reason
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             return self._blame(error, session, client_address)
@@ -232,6 +254,7 @@ class EchoServer(ListeningServer):
             peer_port=session.peer_port,
             fd=session.request.fileno(),
             active_sessions=session.active_sessions,
+            **session.proxy,
         )
 
     def _ended(self, session: Session, reason: Reason) -> None:
@@ -248,6 +271,8 @@ class EchoServer(ListeningServer):
             received_bytes=facts.received_bytes,
             sent_bytes=facts.sent_bytes,
             duration_s=facts.duration_s,
+            **facts.tls,
+            **({"detail": facts.detail} if facts.detail else {}),
         )
         self.sessions.forget(session)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from copy import copy
 from dataclasses import dataclass, field
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
     from echo.server.relay import Relay
 
 
-class SessionEnd(Exception):
-    """Raised in a handler to end its session for a reason other than the peer's end of stream."""
+# Seconds: from a health check's few milliseconds to the longest session there is by default.
+DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0)
 
-    def __init__(self, reason: Reason) -> None:
+
+class SessionEnd(Exception):
+    """Raised in a handler to end its session for a reason other than the peer's end of stream.
+
+    `detail` says what was wrong, where the reason alone can't; never in the peer's words.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.detail = detail
 
 
 @dataclass(slots=True)
@@ -49,6 +58,11 @@ class Session:
     counts: Counts | Relay = field(default_factory=Counts)
     active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
+    # What only some sessions have to say in their lines, by the log's names.
+    proxy: dict[str, str | int] = field(default_factory=dict)
+    tls: dict[str, str] = field(default_factory=dict)
+    detail: str = ""
+    obstacle: SessionEnd | None = None  # ends it before its handler has run
     started: float = field(default_factory=time.monotonic)
     # The four below change under the register's lock only.
     placed: bool = False  # it counts against the limits
@@ -72,10 +86,37 @@ class Session:
         """Bytes of them that the kernel has taken back."""
         return self.counts.sent_bytes
 
+    def counted(self) -> Counts:
+        """Copy the counts while its thread, which may need no lock for that, goes on counting.
+
+        In this order: so no more has been sent than was received.
+        """
+        sent = self.sent_bytes
+        return Counts(self.received_bytes, sent)
+
     @property
     def duration_s(self) -> float:
         """Seconds since it was accepted, on a clock that is never set back."""
         return round(time.monotonic() - self.started, 6)
+
+
+@dataclass(slots=True)
+class Durations:
+    """How long sessions lasted: so many up to each bound, so many beyond, so many seconds in all.
+
+    >>> durations = Durations()
+    >>> durations.add(0.5)
+    >>> durations.counts[DURATION_BOUNDS.index(1.0)], durations.total
+    (1, 0.5)
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one session."""
+        self.counts[bisect_left(DURATION_BOUNDS, seconds)] += 1
+        self.total += seconds
 
 
 class Sessions:
@@ -91,6 +132,7 @@ class Sessions:
         self.limits = limits
         self.accepted = 0
         self.reasons: Counter[Reason] = Counter()
+        self.durations = Durations()
         self._received_bytes = 0
         self._sent_bytes = 0
         self._live: dict[socket.socket, Session] = {}
@@ -124,15 +166,17 @@ class Sessions:
     def byte_totals(self) -> dict[str, int]:
         """Count the payload of all sessions, live ones included, by the log's names."""
         with self._lock:
-            alive = [session for session in self._live.values() if not session.ended]
-            received = self._received_bytes + sum(s.received_bytes for s in alive)
-            sent = self._sent_bytes + sum(s.sent_bytes for s in alive)
+            alive = [session.counted() for session in self._live.values() if not session.ended]
+            received = self._received_bytes + sum(counts.received_bytes for counts in alive)
+            sent = self._sent_bytes + sum(counts.sent_bytes for counts in alive)
             return {"received_bytes": received, "sent_bytes": sent}
 
-    def refusal(self, peer_ip: str) -> Refusal | None:
-        """Say why one more session of this peer can't be had, if it can't."""
+    def refusal(self, peer_ip: str | None) -> Refusal | None:
+        """Say why one more session of this peer, None for one unknown, can't be had."""
         if self._placed >= self.limits.max_sessions:
             return Refusal.MAX_SESSIONS
+        if peer_ip is None:
+            return None
         if self._places[network_of(peer_ip)] >= self.limits.max_sessions_per_peer:
             return Refusal.MAX_SESSIONS_PER_PEER
         return None
@@ -141,10 +185,7 @@ class Sessions:
         """Give it a place."""
         with self._lock:
             self._live[session.request] = session
-            self._placed += 1
-            self._places[network_of(session.peer_ip)] += 1
-            session.placed = True
-            session.active_sessions = self._placed
+            self._take_place(session)
 
     def open(self, session: Session) -> bool:
         """Count it as accepted: its thread has begun. False when a stop has given it up before."""
@@ -152,6 +193,25 @@ class Sessions:
             session.opened = not session.ended
             self.accepted += session.opened
             return session.opened
+
+    def rename(self, session: Session, peer_ip: str, peer_port: int) -> Refusal | None:
+        """Count it as the session of the peer that its proxy names, unless that has too many."""
+        with self._lock:
+            session.proxy = {"proxy_ip": session.peer_ip, "proxy_port": session.peer_port}
+            self._free_place(session)
+            session.peer_ip, session.peer_port = peer_ip, peer_port
+            self._take_place(session)
+            full = self._places[network_of(peer_ip)] > self.limits.max_sessions_per_peer
+            return Refusal.MAX_SESSIONS_PER_PEER if full else None
+
+    def exchange(self, session: Session, request: socket.socket) -> None:
+        """Put another socket in the place of a session's own, which it was made from."""
+        with self._lock:
+            del self._live[session.request]
+            session.request = request
+            self._live[request] = session
+            if session.cut:  # while there was neither the one nor the other
+                _wake(request)
 
     def give_back(self, request: socket.socket) -> None:
         """Give a socket's place back, before the socket is closed; twice is once.
@@ -178,10 +238,11 @@ class Sessions:
                 self._forget(session)
                 return None
             self.reasons[reason] += 1
-            self._received_bytes += session.received_bytes
-            self._sent_bytes += session.sent_bytes
+            self.durations.add(session.duration_s)
             facts = copy(session)
-            facts.counts = Counts(session.received_bytes, session.sent_bytes)
+            facts.counts = session.counted()
+            self._received_bytes += facts.received_bytes
+            self._sent_bytes += facts.sent_bytes
             return facts
 
     def forget(self, session: Session) -> None:
@@ -193,6 +254,12 @@ class Sessions:
         self._free_place(session)
         self._live.pop(session.request, None)
         self._ring_if_empty()
+
+    def _take_place(self, session: Session) -> None:
+        self._placed += 1
+        self._places[network_of(session.peer_ip)] += 1
+        session.placed = True
+        session.active_sessions = self._placed
 
     def _free_place(self, session: Session) -> None:
         if not session.placed:

@@ -275,3 +275,24 @@ def test_localhost_is_found_by_either_family(server: RunningServer) -> None:
     done = piped(("localhost", server.address[1]), b"hi")
 
     assert done.stdout == b"hi"
+
+
+def test_descriptors_that_somebody_made_non_blocking(server: RunningServer) -> None:
+    """Input that isn't there yet, and output that has no room yet, are waited for."""
+    data = random.Random(7).randbytes(MIB)
+    (source, feed), (drain, target) = os.pipe(), os.pipe()
+    for descriptor in (source, target):
+        os.set_blocking(descriptor, False)
+    process = subprocess.Popen(command(server.address), stdin=source, stdout=target)
+    os.close(source)
+    os.close(target)
+    wait_until(lambda: server.log.named("session.accepted"))  # it has found no input by then
+    with open(feed, "wb") as stdin, open(drain, "rb") as stdout:  # noqa: PTH123
+        writing = threading.Thread(target=lambda: (stdin.write(data), stdin.close()))  # type: ignore[func-returns-value]
+        writing.start()
+        writing.join(0.2)  # meanwhile the output fills
+        got = stdout.read()
+        writing.join(seconds(10))
+
+    assert got == data
+    assert process.wait(seconds(20)) == 0

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echo.cli import main
+from echo.cli.serve import _handler
+from echo.server import EchoHandler
 from echo.version import VERSION
+from tests.authority import Authority
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("serve --config missing.toml", 78, "can't read missing.toml"),
         ("connect 127.0.0.1 1", 1, "can't connect to 127.0.0.1 port 1: Connection refused"),
         ("connect nonexistent.invalid", 1, "can't connect to nonexistent.invalid port 9000"),
-        ("connect foo..bar", 1, "no such name"),
+        ("connect foo..bar", 1, "Name or service not known"),
         ("connect --timeout inf", 2, "--timeout"),
         ("connect 127.0.0.1 0", 2, "PORT"),
         ("logs show missing.jsonl", 1, "can't read missing.jsonl: No such file or directory"),
@@ -252,3 +255,33 @@ def test_where_to_connect_comes_from_anywhere(
 
     assert main(line) == 1
     assert "can't connect to 127.0.0.1 port 1" in capfd.readouterr().err
+
+
+def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
+    """Asked for, it is missed; not asked for, the loop in Python serves."""
+    monkeypatch.setitem(sys.modules, "echo.server.compiled", None)
+
+    assert main(["serve", "--loop", "compiled"]) == 78
+    assert "install again with a C compiler" in capfd.readouterr().err
+    assert _handler("auto") is EchoHandler
+
+
+def test_a_compiled_loop_can_t_speak_tls(tmp_path: Path, capfd: Captured) -> None:
+    """What can't be had together is said at the start."""
+    cert, key = Authority(tmp_path).issue("server")
+    flags = ["--loop", "compiled", "--tls-cert", str(cert), "--tls-key", str(key)]
+
+    assert main(["serve", *flags]) == 2
+    assert "can't speak TLS" in capfd.readouterr().err
+
+
+def test_an_output_that_was_closed_in_between_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without standard output there is nothing to keep the interpreter from."""
+
+    def broken(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("echo.cli._run", broken)
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main(["--help"]) == 1

@@ -211,16 +211,22 @@ def test_a_stream_waits_for_its_source(server: RunningServer) -> None:
     parts = [b"late", b"early"]
 
     def read() -> bytes:
-        pause.wait(0.3)
+        pause.wait(seconds(0.6))
         return parts.pop() if parts else b""
 
     got: list[bytes] = []
-    with EchoClient(*server.address, timeout=0.1) as client:
+    with EchoClient(*server.address, timeout=seconds(0.4)) as client:
         run = EchoStream(client)
         run.run(read, got.append)
 
     assert b"".join(got) == b"earlylate"
     assert repr(run) == "<EchoStream 9 sent, 9 returned>"
+
+
+def test_a_stream_that_breaks_says_where() -> None:
+    """A reset while the rest is awaited is an end at its offset."""
+    with one_session(reset) as address, pytest.raises(EchoEnded, match="broke the stream"):
+        stream(address, b"one")
 
 
 def test_a_stream_that_comes_back_wrong_says_where() -> None:

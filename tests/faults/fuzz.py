@@ -6,8 +6,10 @@ A parser of input that others can write joins `TARGETS` when it joins the house.
 from __future__ import annotations
 
 import io
+import socket
 import tempfile
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,14 @@ import cyclopts
 
 from echo import cli
 from echo.limits import BadLimit
-from echo.logs.journal import LINE_BYTES, lines_of
+from echo.logs.feed import LINE_BYTES
 from echo.logs.lines import bounded_line
+from echo.logs.passing import lines_of
 from echo.logs.pretty import pretty
 from echo.server.handler import preview
+from echo.server.proxy import Proxies
+from echo.server.sessions import SessionEnd
+from echo.server.waiting import Bell
 from tests import vocabulary
 
 if TYPE_CHECKING:
@@ -68,12 +74,24 @@ def fuzz_settings(data: bytes) -> None:
             assert callable(command)
 
 
+def fuzz_proxy(data: bytes) -> None:
+    """Read any PROXY header: an address, or an end of the session with a reason."""
+    ours, theirs = socket.socketpair()
+    bell = Bell()
+    with ours, theirs, suppress(SessionEnd):
+        theirs.sendall(data[:4000])
+        theirs.shutdown(socket.SHUT_WR)
+        Proxies([ip_network("127.0.0.0/8")]).read(ours, "127.0.0.1", bell)
+    bell.close()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "preview": fuzz_preview,
     "line": fuzz_line,
     "pretty": fuzz_pretty,
     "journal": fuzz_journal,
     "settings": fuzz_settings,
+    "proxy": fuzz_proxy,
 }
 # Where to begin: what the inputs look like.
 SEEDS = {
@@ -93,5 +111,11 @@ SEEDS = {
         b"[[serve]]\nport = 1\n[logs]\n",
         b"serve = 1\n",
         b"[serve.log-file]\nx = {}\n",
+    ],
+    "proxy": [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 40000 9000\r\nhello",
+        b"PROXY UNKNOWN\r\n",
+        b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x9c@#(hello",
+        b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00",
     ],
 }

@@ -69,7 +69,8 @@ def test_an_error_that_stays_takes_no_processor(daemon: Start, connect: Peers) -
 
 def test_without_capacity_it_waits(daemon: Start, connect: Peers) -> None:
     """Each time there is one line on the way in, that says of what, and one on the way out."""
-    process = daemon(fault=f"accept:{','.join(f'{name},{name},ok' for name in FULL)}")
+    # The second "ok" finds nobody waiting, which is what calls it over.
+    process = daemon(fault=f"accept:{','.join(f'{name},{name},ok,ok' for name in FULL)}")
     answers = [echoes(connect(process.port)) for _ in FULL]
     process.wait_for("accept.resumed", len(FULL))
     named = [line["error"] for line in process.events("accept.exhausted")]

@@ -30,9 +30,8 @@ def test_connect_and_reset_at_once(daemon: Start, connect: Peers) -> None:
         reset(connect(process.port))
     answer = echoes(connect(process.port))
     connect.close()
-    found = reasons(process, len(process.wait_for("session.accepted")))
     wait_until(lambda: "eof" in reasons(process, 1))
-    found = reasons(process, 1)
+    found = reasons(process, len(process.events("session.accepted")))
 
     assert answer
     assert set(found) == {"reset", "eof"}
@@ -55,15 +54,15 @@ def in_a_blocked_send(sock: socket.socket) -> None:
     fill(sock)
 
 
-@pytest.mark.parametrize("stage", [after_a_byte, with_an_echo_unread, in_a_blocked_send])
-def test_a_reset_at_each_stage(daemon: Start, connect: Peers, stage: object) -> None:
-    """One closing line, and its reason is the reset."""
+def test_a_reset_at_each_stage(daemon: Start, connect: Peers) -> None:
+    """One closing line for each, and its reason is the reset."""
     process = daemon()
-    sock = connect(process.port)
-    stage(sock)  # type: ignore[operator]
-    reset(sock)
+    for stage in (after_a_byte, with_an_echo_unread, in_a_blocked_send):
+        sock = connect(process.port)
+        stage(sock)
+        reset(sock)
 
-    assert reasons(process, 1) == ["reset"]
+    assert reasons(process, 3) == ["reset"] * 3
 
 
 def test_a_reset_after_the_peer_s_end(daemon: Start, connect: Peers) -> None:
@@ -113,9 +112,10 @@ def test_peers_that_never_end_are_ended(daemon: Start, connect: Peers) -> None:
     assert read_to_end(idle) == b""
 
 
-def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers) -> None:
+@pytest.mark.parametrize("loop", ["python", "auto"])
+def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers, loop: str) -> None:
     """A peer that reads, however slowly, makes progress: only one that reads nothing is stuck."""
-    process = daemon("--write-timeout", "1")
+    process = daemon("--write-timeout", "1", "--loop", loop)
     sock = connect(process.port)
     due = fill(sock)
     for _ in range(25):  # 2.5 s in which it reads far less than a third of a send buffer
@@ -130,7 +130,7 @@ def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers) -> None
     assert reasons(process, 1) == ["eof"]
 
 
-@pytest.mark.parametrize("limit", [1, 1000, 100_000, 5_000_000])
+@pytest.mark.parametrize("limit", [1, 100_000, 5_000_000])
 def test_the_byte_limit_in_mid_stream(daemon: Start, connect: Peers, limit: int) -> None:
     """Still sending, reading late: exactly the limit comes back, then the end, never a reset."""
     process = daemon("--max-bytes", str(limit))

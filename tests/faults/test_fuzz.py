@@ -55,7 +55,7 @@ def test_by_coverage(tmp_path: Path) -> None:
         name: subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.faults.fuzz_by_coverage", name),
-                *("-runs=3000", "-max_total_time=10", "-max_len=400", "-seed=1", "-verbosity=0"),
+                *("-runs=2000", "-max_total_time=10", "-max_len=400", "-seed=1", "-verbosity=0"),
             ],
             cwd=tmp_path,  # where it leaves the input that failed
             env={"PYTHONPATH": str(ROOT)},

@@ -29,15 +29,17 @@ def stop(process: DaemonProcess, drain_timeout: float = 1.0) -> int:
 
 
 def test_idle(daemon: Start, connect: Peers) -> None:
-    """With no session, and with silent ones, which see an end of stream."""
-    empty, process = daemon(), daemon("--drain-timeout", "5")
-    socks = [connect(process.port) for _ in range(20)]
-    process.wait_for("session.accepted", 20)
-    codes = stop(empty), stop(process, 5)
+    """With no session, and with silent ones, which see an end of stream, in each of the loops."""
+    empty, *busy = daemon(), daemon("--loop", "python"), daemon("--loop", "auto")
+    socks = [connect(process.port) for process in busy for _ in range(20)]
+    for process in busy:
+        process.wait_for("session.accepted", 20)
+    codes = [stop(process, 5) for process in (empty, *busy)]
+    reasons = {line["reason"] for process in busy for line in process.events("session.closed")}
 
-    assert codes == (0, 0)
+    assert codes == [0, 0, 0]
     assert {read_to_end(sock) for sock in socks} == {b""}
-    assert {line["reason"] for line in process.events("session.closed")} == {"drained"}
+    assert reasons == {"drained"}
 
 
 @pytest.mark.parametrize("drain_timeout", [0, 1])

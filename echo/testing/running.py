@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from echo.server import EchoHandler, EchoServer
+from echo.testing.faults import Faults, FaultyHandler, FaultyServer
 
 if TYPE_CHECKING:
     import socketserver
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from echo.limits import Limits
+    from echo.server.proxy import Proxies
+    from echo.server.sessions import Session
 
 # Seconds that the end of the `with` block waits for sessions before it cuts them.
 DRAIN_TIMEOUT = 5.0
@@ -85,6 +89,41 @@ class RunningServer:
         return str(host), int(port)
 
     @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self.address[0]
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.address[1]
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions that are open now, oldest first; `events` tell of those before."""
+        return self.server.sessions.live()
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that it has read from all its sessions so far."""
+        return self.server.totals()["received_bytes"]
+
+    @property
+    def faults(self) -> Faults:
+        """What it does wrong; set it while the server runs. `TypeError` for one without faults."""
+        return self._faulty.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faulty.faults = faults
+
+    @property
+    def _faulty(self) -> FaultyServer:
+        if not isinstance(self.server, FaultyServer):
+            raise TypeError("this server has no faults: start it with faults=Faults()")
+        return self.server
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         """All events so far, oldest first."""
         return self.log.events
@@ -98,8 +137,13 @@ def running_server(
     server_class: type[EchoServer] = EchoServer,
     limits: Limits | None = None,
     log_payload: bool = False,
+    faults: Faults | None = None,
+    proxies: Proxies | None = None,
 ) -> Iterator[RunningServer]:
     """Run a server on a free port until the end of the `with` block, which drains it.
+
+    With `faults` it is a server of its own kind, which does wrong what they say; even with
+    `Faults()`, that can be switched later.
 
     >>> from echo import EchoClient
     >>> with running_server() as server:
@@ -111,7 +155,13 @@ def running_server(
     ('eof', 5, 5)
     """
     log = EventList()
-    server = server_class((host, 0), handler, limits=limits, log=log, log_payload=log_payload)
+    make: Callable[..., EchoServer] = server_class
+    if faults is not None:
+        make = partial(FaultyServer, faults=faults)
+        handler = FaultyHandler if handler is EchoHandler else handler
+    server = make(
+        (host, 0), handler, limits=limits, log=log, log_payload=log_payload, proxies=proxies
+    )
     acceptor = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
     with server:
         acceptor.start()

@@ -1,0 +1,146 @@
+"""The settings of `echod serve`: flags, environment and file all come from here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from echo.cli.failure import CONFIG, USAGE, Failure
+from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT
+from echo.server.proxy import Proxies
+from echo.server.tls import BadCertificate, Certificates
+
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listen:
+    """Where to listen."""
+
+    # None where it is not given: a socket that is inherited then serves.
+    host: Annotated[str | None, Parameter(show_default="127.0.0.1")] = None
+    """Address or name to listen on; 0.0.0.0 is every IPv4 interface, :: also every IPv6 one."""
+
+    port: Annotated[
+        int | None, Parameter(validator=Number(gte=0, lte=65535), show_default="9000")
+    ] = None
+    """TCP port; 0 picks a free one, which the log's server.started shows."""
+
+    reuse_port: Annotated[bool, Parameter(negative="")] = False
+    """Share the port with other daemons that do the same; the kernel spreads the clients."""
+
+    cpu: str = "auto"
+    """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
+
+    loop: Literal["auto", "compiled", "python"] = "auto"
+    """The echo loop: compiled where it could be installed, or in Python, as TLS always is."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to listen, if no socket is inherited."""
+        return self.host or "127.0.0.1", 9000 if self.port is None else self.port
+
+    @property
+    def given(self) -> bool:
+        """Whether the user said where or how to listen."""
+        return self.host is not None or self.port is not None or self.reuse_port
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logging:
+    """What to log, and where to."""
+
+    log_file: Annotated[
+        str | None,
+        Parameter(allow_leading_hyphen=True, show_default="logs/echo.jsonl"),
+    ] = None
+    """JSON log; - is standard output. The default is in $LOGS_DIRECTORY where that is set."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged; debug shows the beginning of each payload."""
+
+    log_max_size: Annotated[int, Parameter(validator=Number(gte=0))] = LOG_FILE_BYTES
+    """Bytes at which a new log file is begun; 0 leaves the turning to others (HUP reopens)."""
+
+    log_keep: Annotated[int, Parameter(validator=Number(gte=0, lte=1000))] = LOG_FILES_KEPT
+    """Older log files that are kept."""
+
+    @property
+    def target(self) -> str:
+        """The log's name; the folder is the one that systemd made for it, where there is one."""
+        folder = os.environ.get("LOGS_DIRECTORY", "").partition(":")[0] or "logs"
+        return self.log_file or str(Path(folder) / "echo.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encryption:
+    """Whether to speak TLS."""
+
+    tls_cert: Path | None = None
+    """PEM file of the server's certificate and those between it and its authority; HUP rereads."""
+
+    tls_key: Path | None = None
+    """PEM file of its key, without a passphrase."""
+
+    tls_client_ca: Path | None = None
+    """PEM file of the authorities from which each client needs a certificate."""
+
+    def certificates(self) -> Certificates | None:
+        """Read what is to be served, if anything is."""
+        if self.tls_cert is None or self.tls_key is None:
+            if self.tls_cert or self.tls_key or self.tls_client_ca:
+                raise Failure("serve: TLS needs both --tls-cert and --tls-key: give both", USAGE)
+            return None
+        try:
+            return Certificates(self.tls_cert, self.tls_key, self.tls_client_ca)
+        except BadCertificate as error:
+            raise Failure(
+                f"serve: can't use --tls-cert, --tls-key or --tls-client-ca: {error}; "
+                "give PEM files that fit together and are in date, the key without a passphrase",
+                CONFIG,
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxying:
+    """Whether a load balancer says who the peers are."""
+
+    proxy_protocol: Annotated[bool, Parameter(negative="")] = False
+    """Expect a PROXY header, version 1 or 2, at the beginning of each connection."""
+
+    proxy_from: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    """Network or address of a proxy whose header is believed, as 10.0.0.0/8; may be repeated."""
+
+    def proxies(self) -> Proxies | None:
+        """Say whose header is believed, if there is to be one."""
+        if self.proxy_protocol != bool(self.proxy_from):
+            raise Failure(
+                "serve: --proxy-protocol and --proxy-from go together: say whose header to believe",
+                USAGE,
+            )
+        try:
+            return Proxies(map(ip_network, self.proxy_from)) if self.proxy_from else None
+        except ValueError as error:
+            raise Failure(f"serve: --proxy-from takes networks: {error}", USAGE) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitoring:
+    """Whether to serve /metrics and /healthz over HTTP."""
+
+    status_port: Port | None = None
+    """TCP port of the status pages; 0 picks a free one; none are served without it."""
+
+    status_host: str = "127.0.0.1"
+    """Address or name that they are served on."""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where to serve them, if at all."""
+        return None if self.status_port is None else (self.status_host, self.status_port)

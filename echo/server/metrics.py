@@ -1,0 +1,121 @@
+"""The `/metrics` page: the server's state in the words of Prometheus, read when it is scraped."""
+
+from __future__ import annotations
+
+import platform
+from enum import StrEnum
+from itertools import accumulate
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from echo.events import Reason, Refusal
+from echo.server.sessions import DURATION_BOUNDS
+from echo.server.status import Answer
+from echo.version import VERSION
+
+R = TypeVar("R", bound=StrEnum)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    from echo.server.server import EchoServer
+
+
+class Log(Protocol):
+    """What the metrics want to know of the log."""
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost."""
+
+    @property
+    def queue_length(self) -> int:
+        """Lines that wait to be written."""
+
+
+class Metrics(Collector):
+    """Reads `server` and `log` at each scrape; between two scrapes it costs nothing.
+
+    `page` is for a `StatusServer`. Every label's values come from a closed list.
+    """
+
+    def __init__(self, server: EchoServer, log: Log) -> None:
+        self._server = server
+        self._log = log
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def page(self, accept: str) -> Answer:
+        """Write the metrics in the format that the scraper asks for."""
+        encode, content_type = choose_encoder(accept)
+        return Answer(encode(self._registry), content_type)
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the state."""
+        yield InfoMetricFamily(
+            "echod_build",
+            "What runs here.",
+            {"version": VERSION, "python": platform.python_version()},
+        )
+        yield from self._sessions()
+        yield from self._bytes()
+        yield CounterMetricFamily(
+            "echod_log_dropped", "Lines that the log could not take.", self._log.dropped
+        )
+        yield GaugeMetricFamily(
+            "echod_log_queue_length", "Lines that wait for the log.", self._log.queue_length
+        )
+
+    def _sessions(self) -> Iterator[Metric]:
+        sessions = self._server.sessions
+        yield GaugeMetricFamily("echod_sessions_active", "Sessions now.", sessions.active)
+        yield GaugeMetricFamily(
+            "echod_sessions_limit", "Sessions there may be at once.", sessions.limits.max_sessions
+        )
+        yield CounterMetricFamily(
+            "echod_sessions_accepted", "Sessions that began.", sessions.accepted
+        )
+        yield _by_reason(
+            "echod_sessions_refused",
+            "Connections that did not become a session.",
+            Refusal,
+            self._server.refusals.by_reason,
+        )
+        yield _by_reason("echod_sessions_closed", "Sessions that ended.", Reason, sessions.reasons)
+        yield self._durations()
+
+    def _durations(self) -> Metric:
+        durations = self._server.sessions.durations
+        bounds = [*map(str, DURATION_BOUNDS), "+Inf"]
+        buckets = list(zip(bounds, accumulate(durations.counts), strict=True))
+        return HistogramMetricFamily(
+            "echod_session_duration_seconds", "How long sessions lasted.", buckets, durations.total
+        )
+
+    def _bytes(self) -> Iterator[Metric]:
+        totals = self._server.sessions.byte_totals()
+        for direction, text in (("received", "came from clients"), ("sent", "went back")):
+            name = f"{direction}_bytes"
+            yield CounterMetricFamily(
+                f"echod_{name}", f"Bytes of payload that {text}.", totals[name]
+            )
+
+
+def _by_reason(name: str, text: str, reasons: type[R], counts: Mapping[R, int]) -> Metric:
+    """Count by reason: those that have not happened yet are there, too, as 0."""
+    family = CounterMetricFamily(name, text, labels=["reason"])
+    for reason in reasons:
+        family.add_metric([reason.value], counts.get(reason, 0))
+    return family

@@ -1,0 +1,120 @@
+"""The service manager's side: sockets that it hands over, and what it wants to be told.
+
+Both protocols are a few lines over what systemd documents and keeps stable, `sd_listen_fds(3)`
+and `sd_notify(3)`; any other manager that speaks them will do.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FIRST_DESCRIPTOR = 3
+# A socket of this name is for the status server; the one other is for the echo.
+STATUS_NAME = "status"
+# Seconds that a manager which reads nothing may hold the main thread up.
+SEND_TIMEOUT = 1.0
+
+
+class BadDescriptor(ValueError):
+    """An inherited descriptor can't be served; the text says which and why."""
+
+
+def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, socket.socket]:
+    """Give the listening sockets that this process was started with, by their names.
+
+    None where they are meant for another process. One without a name is called after its
+    descriptor. Raises `BadDescriptor` where one is no listening TCP socket.
+
+    >>> inherited({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    {}
+    """
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    count = environ.get("LISTEN_FDS", "")
+    if not count.isascii() or not count.isdigit():
+        raise BadDescriptor(f"LISTEN_FDS is {count!r}, which is no number")
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    sockets: dict[str, socket.socket] = {}
+    for index in range(int(count)):
+        fd = FIRST_DESCRIPTOR + index
+        name = (names[index] if index < len(names) else "") or str(fd)
+        sockets[name if name not in sockets else f"{name}-{fd}"] = _listening(fd, name)
+    return sockets
+
+
+def _listening(fd: int, name: str) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise BadDescriptor(f"descriptor {fd} ({name}) is no socket: {error.strerror}") from error
+    internet = sock.family in (socket.AF_INET, socket.AF_INET6)
+    stream = sock.type == socket.SOCK_STREAM
+    if not (internet and stream and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)):
+        sock.close()
+        raise BadDescriptor(f"descriptor {fd} ({name}) is no listening TCP socket")
+    sock.set_inheritable(False)
+    return sock
+
+
+class Notifier:
+    """Tells the service manager how the daemon is; where there is none, nobody.
+
+    `watchdog` is the number of seconds within which it wants to hear `alive`, infinite where
+    it doesn't. What can't be sent is not: the daemon's work doesn't depend on it.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        path = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + path[1:] if path.startswith("@") else path
+        self.watchdog = _watchdog(environ)
+        self._status = ""
+        self._turns = -1
+
+    def __repr__(self) -> str:
+        return f"<Notifier {self._address!r}, watchdog {self.watchdog:g} s>"
+
+    def ready(self) -> None:
+        """Say that it serves, for the first time or again."""
+        self._send("READY=1")
+
+    def reloading(self) -> None:
+        """Say that it reads its files again; `ready` ends that."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that it stops."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """Give a line that `systemctl status` shows."""
+        if text != self._status:
+            self._status = text
+            self._send(f"STATUS={text}")
+
+    def alive(self, turns: int) -> None:
+        """Feed the watchdog, if the accept loop has turned since the last time."""
+        if self.watchdog < math.inf and turns != self._turns:
+            self._turns = turns
+            self._send("WATCHDOG=1")
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(SEND_TIMEOUT)
+            sock.sendto("\n".join(lines).encode(), self._address)
+
+
+def _watchdog(environ: Mapping[str, str]) -> float:
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return math.inf
+    return (int(microseconds) if microseconds.isdecimal() else 0) / 1e6 or math.inf

@@ -1,0 +1,123 @@
+"""What both ends need of TLS: a socket that says "not now" as every other one does."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+# What Python puts around OpenSSL's words: the library and a name before, its own line after.
+_DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
+
+
+class TlsError(ConnectionError):
+    """The TLS layer broke or refused; the text is OpenSSL's, never the peer's."""
+
+    def __init__(self, error: ssl.SSLError) -> None:
+        super().__init__(explain(error))
+
+
+class TlsSocket(ssl.SSLSocket):
+    """An `SSLSocket` that works where a plain non-blocking socket does.
+
+    What TLS can't do at the moment is a `BlockingIOError`, what it can't do at all a `TlsError`.
+    Reading never has to write, so that waiting for input is enough: renegotiation is off, and a
+    key update is answered with the next write. `shutdown(SHUT_WR)` sends TLS's own end of stream
+    (close_notify). Two threads may use it, one to send and one to receive: they take turns,
+    since OpenSSL allows one at a time.
+    """
+
+    _both_ended = False
+
+    @cached_property
+    def _lock(self) -> threading.Lock:
+        return threading.Lock()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+                raise BlockingIOError from error
+            except ssl.SSLError as error:
+                raise TlsError(error) from error
+
+    def shake_hands(self) -> None:
+        """Do some of the handshake; whoever begins it only has to wait for input meanwhile."""
+        with self._turn():
+            self.do_handshake()
+
+    def send(self, data: ReadableBuffer, flags: int = 0) -> int:
+        """Send some of `data`, and count what was taken of it."""
+        with self._turn():
+            if self._both_ended:  # there is no TLS layer any more, and this must not go out plain
+                raise BrokenPipeError("the stream has ended")
+            return super().send(data, flags)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Give what has come, at most `buflen` bytes; none is the end of the stream."""
+        data = b""
+        with self._turn(), suppress(ssl.SSLZeroReturnError):  # the end, where ours is sent
+            data = b"" if self._both_ended else super().recv(buflen, flags)
+        return data
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
+        """Put what has come into `buffer`; 0 is the end of the stream."""
+        count = 0
+        with self._turn(), suppress(ssl.SSLZeroReturnError):
+            count = 0 if self._both_ended else super().recv_into(buffer, nbytes, flags)
+        return count
+
+    def shutdown(self, how: int) -> None:
+        """Send close_notify; any `how` but `SHUT_WR` ends the connection below it, too.
+
+        Python's TLS looks for the peer's own close_notify right away, and takes payload that is
+        there instead for an error: call it when nothing more is due.
+        """
+        if how != socket.SHUT_WR:
+            socket.socket.shutdown(self, how)
+            return
+        with self._lock:
+            try:
+                self._both_ended = self._both_ended or bool(self.unwrap())
+            except ssl.SSLWantReadError:  # ours is sent, the peer's is still to come
+                return
+            except ssl.SSLWantWriteError as error:
+                raise BlockingIOError from error
+            except ssl.SSLError as error:
+                raise TlsError(error) from error
+
+
+def wrap(sock: socket.socket, context: ssl.SSLContext, **options: Any) -> TlsSocket:
+    """Give `sock` its TLS layer, which owns it from then on; where this fails, it is closed.
+
+    A socket that blocks shakes hands here. Raises `TlsError`, or an `OSError` of the network's.
+    """
+    context.sslsocket_class = TlsSocket
+    try:
+        wrapped = context.wrap_socket(sock, **options)
+    except ssl.SSLError as error:
+        raise TlsError(error) from error
+    assert isinstance(wrapped, TlsSocket)
+    return wrapped
+
+
+def explain(error: ssl.SSLError) -> str:
+    """Say what OpenSSL says, for people.
+
+    >>> explain(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)"))
+    'wrong version number'
+    """
+    verdict = getattr(error, "verify_message", "")
+    said = _DECORATION.sub("", str(error.args[-1])).partition(": ")[0]
+    return f"{said}: {verdict}" if verdict else said

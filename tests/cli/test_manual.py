@@ -1,0 +1,137 @@
+"""The manual page and the shells' completion: the same commands and flags as in `--help`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from echo.cli import app, main
+from echo.cli.failure import CANTCREAT, CONFIG, FAILED, NOPERM, OSERR, SOFTWARE, UNAVAILABLE, USAGE
+from tests.debian import need
+from tests.waiting import seconds
+
+FOLDER = Path(__file__).parents[2] / "docs" / "man"
+FLAG = re.compile(r"--[a-z][a-z-]+")
+HELP = app.generate_docs(output_format="markdown")
+SHELLS = ("bash", "zsh", "fish")
+
+
+def page() -> str:
+    """Give the page's text, without roff's escapes."""
+    text = (FOLDER / "echod.1").read_text()
+    return re.sub(r"\\f[BIRP]|\\&", "", text).replace(r"\-", "-").replace(r"\(aq", "'")
+
+
+def squeezed(text: str) -> str:
+    """Give a text without its layout."""
+    return " ".join(text.replace("*", "").replace("`", "").split())
+
+
+def test_the_page_has_every_flag_and_no_other() -> None:
+    """A flag that comes or goes is a reason to build it again: python docs/man/build.py."""
+    own = {"--port", "--host", "--status-port"}  # its prose names some again
+
+    assert set(FLAG.findall(page())) == set(FLAG.findall(HELP)) | own
+
+
+def test_the_page_says_what_help_says() -> None:
+    """Each flag's description is there word for word."""
+    descriptions = re.findall(r"^\* `--[^`]*`: (.*?)(?: \*\[|$)", HELP, re.MULTILINE)
+    text = squeezed(page())
+    missing = [line for line in descriptions if squeezed(line).replace("\\[", "[") not in text]
+
+    assert len(descriptions) > 20
+    assert missing == []
+
+
+def test_the_page_names_every_exit_code() -> None:
+    """What the commands can exit with stands under EXIT STATUS."""
+    codes = {0, FAILED, USAGE, UNAVAILABLE, SOFTWARE, OSERR, CANTCREAT, NOPERM, CONFIG, 130}
+    section = page().partition("EXIT STATUS")[2].partition("FILES")[0]
+
+    assert {
+        int(code)
+        for code in re.findall(r"^\.B (\d+)$|^(\d+)$", section, re.M)
+        for code in code
+        if code
+    } == codes
+
+
+def test_the_page_can_be_built_and_read() -> None:
+    """The source is valid, and man(1) has no warning."""
+    code = "import runpy; print(runpy.run_path('build.py')['build']())"
+    built = subprocess.run(
+        [sys.executable, "-c", code], cwd=FOLDER, capture_output=True, check=True
+    )
+    path = FOLDER / "echod.1"
+    done = subprocess.run(
+        [need("man"), "--warnings", "-l", str(path)], capture_output=True, check=True, text=True
+    )
+
+    assert b"SYNOPSIS" in built.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_completion_is_valid(shell: str, tmp_path: Path) -> None:
+    """Each shell parses its own, and it has the flags."""
+    path = tmp_path / "completion"
+    code = main(["--install-completion", "--shell", shell, "--output", str(path)])
+    subprocess.run([need(shell), "-n", str(path)], check=True)
+
+    assert code == 0
+    assert "max-sessions" in path.read_text()
+
+
+def test_bash_completes(tmp_path: Path) -> None:
+    """One command installs it, and the next bash knows the commands and the flags."""
+    environ = {**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    install = [sys.executable, "-m", "echo", "--install-completion", "--shell", "bash"]
+    done = subprocess.run(install, env=environ, capture_output=True, check=True, text=True)
+    ask = "source ~/.bashrc; COMP_WORDS=({0}); COMP_CWORD={1}; _echod; echo ${{COMPREPLY[@]}}"
+    answers = [
+        subprocess.run(
+            ["bash", "-c", ask.format(words, number)],
+            env=environ,
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=seconds(20),
+        ).stdout.split()
+        for words, number in (("echod ser", 1), ("echod serve --max-s", 2))
+    ]
+
+    assert str(tmp_path) in done.stdout
+    assert answers == [["serve"], ["--max-sessions", "--max-sessions-per-peer"]]
+
+
+def test_an_unknown_shell_is_a_usage_error(tmp_path: Path) -> None:
+    """Where the shell can't be told, the line says how to name it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "echo", "--install-completion"],
+        env={**os.environ, "HOME": str(tmp_path), "SHELL": "/bin/odd"},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert "name it with --shell" in done.stderr
+
+
+def test_a_place_that_can_not_be_written_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One line, exit code 1."""
+    (tmp_path / "file").touch()
+    code = main(
+        ["--install-completion", "--shell", "bash", "--output", str(tmp_path / "file" / "x")]
+    )
+
+    assert code == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,480 @@
+"""`echod ping`, `load` and `fuzz` as people use them: what they show, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from echo.cli import main
+from tests import planted
+from tests.waiting import seconds, wait_until
+
+if TYPE_CHECKING:
+    from echo.testing import RunningServer
+    from tests.planted import Serve
+
+PING_KEYS = "sent received lost min_ms avg_ms p50_ms p95_ms p99_ms max_ms stddev_ms connect_ms"
+LOAD_KEYS = (
+    "sessions exchanges rate_per_s received_bytes p50_ms p90_ms p99_ms p999_ms max_ms "
+    "mismatches resets timeouts refused errors"
+)
+TOOLS = ("ping", "load", "fuzz")
+BRIEF = {"ping": ["--count", "1"], "load": ["--duration", "0.1"], "fuzz": ["--max-size", "100"]}
+
+Output = pytest.CaptureFixture[str]
+
+
+def run(tool: str, address: tuple[str, int], *flags: str) -> int:
+    """Run a tool in this process, and give its exit code."""
+    return main([tool, address[0], str(address[1]), *flags])
+
+
+def words(tool: str, address: tuple[str, int], *flags: str) -> list[str]:
+    """Give the command line of a tool in a process of its own."""
+    return [sys.executable, "-m", "echo", tool, address[0], str(address[1]), *flags]
+
+
+def nobody() -> tuple[str, int]:
+    """Give an address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+    return str(host), int(port)
+
+
+# -- ping ----------------------------------------------------------------------------------
+
+
+def test_ping_shows_each_reply_and_a_summary(server: RunningServer, capsys: Output) -> None:
+    """As ping(8): a line for each reply, then the counts, the connect time and the figures."""
+    code = run("ping", server.address, "--count", "3", "--interval", "0.01", "--size", "100")
+    lines = capsys.readouterr().out.splitlines()
+
+    assert code == 0
+    assert lines[0] == f"PING 127.0.0.1 port {server.port}: 100 bytes each"
+    assert lines[1].startswith(f"100 bytes from 127.0.0.1 port {server.port}: seq=1 time=")
+    assert "3 sent, 3 received, 0 lost (0%), connect " in lines[5]
+    assert lines[6].startswith("round trip min/avg/p50/p95/p99/max/stddev = ")
+
+
+def test_ping_as_json_has_its_keys(server: RunningServer, capsys: Output) -> None:
+    """One object on one line; times in milliseconds, in their order."""
+    code = run("ping", server.address, "--count", "5", "--interval", "0", "--json", "--reconnect")
+    figures = json.loads(capsys.readouterr().out)
+
+    assert code == 0
+    assert " ".join(figures) == PING_KEYS
+    assert figures["min_ms"] <= figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"]
+    assert figures["connect_ms"] > 0
+
+
+def test_ping_is_a_health_check(server: RunningServer, capsys: Output) -> None:
+    """`--count 1 --quiet` is 0 where the echo works, and one line and 1 where it doesn't."""
+    well = run("ping", server.address, "--count", "1", "--quiet")
+    capsys.readouterr()
+    with planted.planted(planted.never_answers) as address:
+        ill = run("ping", address, "--count", "1", "--quiet", "--timeout", "0.1")
+    shown = capsys.readouterr()
+
+    assert (well, ill) == (0, 1)
+    assert shown.err.count("\n") == 1
+    assert "no echo for 0.1 s" in shown.err
+
+
+def test_some_replies_are_enough(capsys: Output) -> None:
+    """As with ping(8), a loss is no failure as long as there is a reply."""
+    with planted.planted(planted.resets_after(64)) as address:
+        code = run("ping", address, "--count", "2", "--interval", "0")
+    out = capsys.readouterr().out
+
+    assert code == 0
+    assert f"no reply from 127.0.0.1 port {address[1]}: seq=2: the server broke the stream" in out
+    assert "2 sent, 1 received, 1 lost (50%)" in out
+
+
+def test_ctrl_c_ends_ping_with_its_summary(server: RunningServer) -> None:
+    """Without a count it goes on until Ctrl-C, and then says what it has seen."""
+    process = subprocess.Popen(
+        words("ping", server.address, "--interval", "0.01"), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=seconds(20))
+
+    assert process.returncode == 0
+    assert "0 lost" in out
+
+
+def test_ctrl_c_before_the_first_reply() -> None:
+    """Then there is no reply to speak of."""
+    with planted.planted(planted.never_answers) as address:
+        process = subprocess.Popen(
+            words("ping", address),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=seconds(20))
+
+    assert process.returncode == 1
+    assert "stopped before the first reply" in err
+
+
+# -- load ----------------------------------------------------------------------------------
+
+
+def test_load_shows_a_table_and_a_picture(server: RunningServer, capsys: Output) -> None:
+    """The counts of each kind apart, the percentiles, and how the latencies are distributed."""
+    code = run("load", server.address, "--duration", "0.2", "--sessions", "3", "--size", "1-1k")
+    out = capsys.readouterr().out
+
+    assert code == 0
+    for name in ("exchanges", "p99.9 ms", "mismatches", "resets", "timeouts", "refused"):
+        assert name in out
+    assert "█" in out or "#" in out
+
+
+def test_load_as_json_has_its_keys(server: RunningServer, capsys: Output) -> None:
+    """One object on one line."""
+    code = run("load", server.address, "--duration", "0.2", "--churn", "--json")
+    figures = json.loads(capsys.readouterr().out)
+
+    assert code == 0
+    assert " ".join(figures) == LOAD_KEYS
+    assert figures["sessions"] == 10
+    assert figures["received_bytes"] == 512 * figures["exchanges"] > 0
+
+
+def test_a_mismatch_is_shown(capsys: Output) -> None:
+    """The first one, with its offset, what was due and what came; exit code 1."""
+    with planted.planted(planted.flips_one_in_a_thousand()) as address:
+        code = run("load", address, "--duration", "0.5", "--json")
+    shown = capsys.readouterr()
+
+    assert code == 1
+    assert json.loads(shown.out)["mismatches"] > 0
+    assert " mismatches: the echo differs at offset " in shown.err
+    assert "expected 0x" in shown.err
+
+
+def test_other_troubles_are_exit_code_1_too(capsys: Output) -> None:
+    """A load that lost something has failed."""
+    with planted.planted(planted.ends_early) as address:
+        code = run("load", address, "--duration", "0.1", "--json", "--sessions", "1")
+    err = capsys.readouterr().err
+
+    assert code == 1
+    assert "other: first session 0: the server ended the stream" in err
+
+
+def test_ctrl_c_ends_load_with_its_figures(server: RunningServer) -> None:
+    """What was measured until then is shown."""
+    process = subprocess.Popen(
+        words("load", server.address, "--duration", "60", "--json"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: server.received_bytes > 10_000)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=seconds(20))
+
+    assert process.returncode == 0
+    assert json.loads(out)["exchanges"] > 0
+
+
+def test_ctrl_c_before_the_first_exchange(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """Then there is nothing to show, and that is no success."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("echo.client.load.Load._turn", interrupt)
+    code = run("load", server.address)
+
+    assert code == 1
+    assert "stopped before the first exchange" in capsys.readouterr().err
+
+
+def test_more_sessions_than_descriptors_are_refused(server: RunningServer) -> None:
+    """The soft limit is raised as far as it goes; beyond, one line says what is possible."""
+    pytest.importorskip("resource")
+    code_low = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({0}, {1}))"
+    start = "import sys; from echo.cli import main; sys.exit(main(sys.argv[1:]))"
+    flags = words("load", server.address, "--duration", "0.2", "--sessions", "150")[3:]
+    raised, refused = (
+        subprocess.run(
+            [sys.executable, "-c", f"{code_low.format(64, most)}\n{start}", *flags],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for most in (512, 100)
+    )
+
+    assert (raised.returncode, raised.stderr) == (0, "")
+    assert refused.returncode == 2
+    assert refused.stderr == ("echod: load: --sessions must be at most 84 here: raise ulimit -Hn\n")
+
+
+def on_terminal(*command: str) -> str:
+    """Run a command with its stderr on a terminal, and give what that has shown."""
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "rb", closefd=True) as terminal:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower)
+        os.close(follower)
+        shown = b""
+        try:
+            while data := terminal.read1(65536):  # type: ignore[attr-defined]
+                shown += data
+        except OSError:  # a terminal's way of saying that nobody writes any more
+            pass
+        process.wait(seconds(20))
+    return shown.decode()
+
+
+def test_load_shows_its_progress_on_a_terminal(server: RunningServer) -> None:
+    """Seconds, sessions, rate, p99, errors: one line, which is gone at the end."""
+    shown = on_terminal(*words("load", server.address, "--duration", "1.3", "--sessions", "2"))
+
+    assert "2/2 sessions, " in shown
+    assert "/s, p99 0." in shown or "/s, p99 " in shown
+    assert " 0 errors\x1b[K" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+# -- fuzz ----------------------------------------------------------------------------------
+
+
+def test_fuzz_says_that_it_found_nothing(server: RunningServer, capsys: Output) -> None:
+    """How many cases, and the seed to try them again."""
+    code = run("fuzz", server.address, "--max-examples", "20", "--max-size", "5000", "--seed", "7")
+    out = capsys.readouterr().out
+
+    assert code == 0
+    assert "cases tried with seed 7: every echo came back right" in out
+
+
+def test_fuzz_shows_the_smallest_case(capsys: Output) -> None:
+    """The payload, its length, the steps, what was wrong, and a line for nc."""
+    with planted.planted(planted.loses_after_half_close) as address:
+        code = run("fuzz", address, "--max-size", "1000", "--deadline", "1")
+    shown = capsys.readouterr()
+    lines = [line.strip() for line in shown.out.splitlines()]
+
+    assert code == 1
+    assert lines[1:3] == ["payload of 1 bytes", r"1. send b'\x00'"]
+    assert lines[3] == "2. half-close at once"
+    assert lines[5] == rf"with nc: printf '\000' | nc -N 127.0.0.1 {address[1]} | od -c"
+    assert shown.err.startswith(f"echod: fuzz: 127.0.0.1 port {address[1]} gets a case wrong: ")
+
+
+def test_fuzz_as_json(capsys: Output) -> None:
+    """The case in fields; none where nothing was found."""
+    with planted.planted(planted.sends_more) as address:
+        wrong = run("fuzz", address, "--json", "--no-half-close", "--max-size", "1000")
+    found = json.loads(capsys.readouterr().out)
+    with planted.planted(planted.right) as address:
+        right = run("fuzz", address, "--json", "--max-size", "100", "--max-examples", "5")
+    nothing = json.loads(capsys.readouterr().out)
+
+    assert (wrong, right) == (1, 0)
+    assert found["case"]["payload"] == r"b'\x00'"
+    assert (found["case"]["length"], found["case"]["half_close"]) == (1, False)
+    assert (nothing["case"], nothing["problem"], nothing["nc"]) == (None, None, None)
+
+
+def test_a_case_that_nc_can_t_do_has_no_line(capsys: Output) -> None:
+    """Pieces without a pause between them are nothing that nc could promise."""
+
+    def serve(sock: socket.socket) -> None:
+        for number, data in enumerate(planted.reads(sock)):
+            sock.sendall(data if number == 0 else b"?" * len(data))
+
+    with planted.planted(serve) as address:
+        code = run("fuzz", address, "--max-size", "50", "--deadline", "1", "--seed", "1")
+    out = capsys.readouterr().out
+
+    assert code == 1
+    assert out.count("send") == 2
+
+
+@pytest.mark.parametrize(
+    ("serve", "code", "says"),
+    [(planted.right, 130, ""), (planted.sends_more, 1, "payload of 1 bytes")],
+)
+def test_ctrl_c_ends_fuzz_with_what_it_has_found(
+    serve: Serve, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """A case that is not the smallest yet is better than none."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("echo.client.fuzz.Fuzzer._find", interrupt)
+    with planted.planted(serve) as address:
+        got = run("fuzz", address, "--max-size", "1000")
+
+    assert got == code
+    assert says in capsys.readouterr().out
+
+
+def test_fuzz_without_hypothesis_says_what_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """One line, and no traceback."""
+    monkeypatch.delitem(sys.modules, "echo.client.fuzz", raising=False)
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    code = main(["fuzz"])
+
+    assert code == 2
+    assert capsys.readouterr().err == (
+        "echod: fuzz: hypothesis is not installed: pip install 'echo-daemon[fuzz]'\n"
+    )
+
+
+# -- all three -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_unknown_host_is_one_line(tool: str, capsys: Output) -> None:
+    """A name that can't be: exit code 2."""
+    code = run(tool, ("a..b", 9000), *BRIEF[tool])
+    shown = capsys.readouterr()
+
+    assert code == 2
+    assert shown.err == (
+        f"echod: {tool}: can't connect to a..b port 9000: Name or service not known; "
+        "check the name\n"
+    )
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_refused_port_is_one_line(tool: str, capsys: Output) -> None:
+    """Nobody listens: exit code 1."""
+    code = run(tool, nobody(), *BRIEF[tool])
+    shown = capsys.readouterr()
+
+    assert code == 1
+    assert shown.err.count("\n") == 1
+    assert "Connection refused" in shown.err
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    "serve", [planted.closes_at_once, planted.sends_more, planted.never_answers]
+)
+def test_a_bad_server_is_one_line(tool: str, serve: Serve, capsys: Output) -> None:
+    """A server that closes at once, that sends more, that never answers: exit code 1."""
+    quick = {"ping": "--timeout", "load": "--timeout", "fuzz": "--deadline"}[tool]
+    with planted.planted(serve) as address:
+        code = run(tool, address, *BRIEF[tool], quick, "0.1")
+    shown = capsys.readouterr()
+
+    assert code == 1
+    assert shown.err.startswith(f"echod: {tool}: ")
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("ping --size 0", "--size"),
+        ("ping --size 99999999999", "--size"),
+        ("ping --count -1", "--count"),
+        ("ping --interval nan", "--interval"),
+        ("ping --timeout 0", "--timeout"),
+        ("ping --timeout inf", "--timeout"),
+        ("load --size 5-1", "--size"),
+        ("load --rate fast", "--rate"),
+        ("load --rate -1", "--rate"),
+        ("load --sessions 0", "--sessions"),
+        ("load --duration nan", "--duration"),
+        ("load --churn=-1", "--churn"),
+        ("fuzz --max-examples 0", "--max-examples"),
+        ("fuzz --max-size -1", "--max-size"),
+        ("fuzz --deadline 0", "--deadline"),
+        ("fuzz --seed x", "--seed"),
+        ("ping host 0", "PORT"),
+        ("serve --fault nothing", "--fault"),
+    ],
+)
+def test_nonsense_is_a_usage_error(command: str, flag: str, capsys: Output) -> None:
+    """A number that can't be meant is one line that names its flag, and exit code 2."""
+    code = main(command.split())
+    err = capsys.readouterr().err
+
+    assert code == 2
+    assert err.count("\n") == 1
+    assert flag in err
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_closed_output_is_one_line(tool: str, server: RunningServer) -> None:
+    """Nobody can read the result: say so."""
+    done = subprocess.run(
+        words(tool, server.address, *BRIEF[tool]),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.close(1),
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == (f"echod: {tool}: standard output is closed: redirect it to a file\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_ping(server: RunningServer) -> None:
+    """As in `echod ping … | head -1`."""
+    process = subprocess.Popen(
+        words("ping", server.address, "--interval", "0.01"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read()
+    process.stderr.close()
+
+    assert process.wait(seconds(20)) == 1
+    assert err == b"echod: can't write the output: Broken pipe\n"
+
+
+def test_a_stopped_terminal_does_not_stop_the_load(server: RunningServer) -> None:
+    """The progress has a thread of its own, and its end is not waited for."""
+    leader, follower = pty.openpty()
+    os.set_blocking(follower, False)
+    with suppress(BlockingIOError):
+        while True:  # until it takes no more: whoever writes then waits
+            os.write(follower, bytes(4096))
+    os.set_blocking(follower, True)
+    try:
+        done = subprocess.run(
+            words("load", server.address, "--duration", "0.8", "--json"),
+            stdout=subprocess.PIPE,
+            stderr=follower,
+            timeout=seconds(30),
+            check=False,
+        )
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+    assert json.loads(done.stdout)["exchanges"] > 0

@@ -1,0 +1,283 @@
+"""Loads: every byte verified, every trouble counted as what it is, no delay hidden."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echo import Limits
+from echo.client.load import Load
+from echo.client.plan import LoadPlan
+from echo.client.sessions import Trouble
+from echo.limits import BadLimit
+from echo.testing import running_server
+from tests import planted
+from tests.waiting import seconds
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tests.planted import Serve
+
+
+def loaded(address: tuple[str, int], **plan: Any) -> Load:
+    """Run a load to its end."""
+    load = Load(*address, LoadPlan(**{"duration": 0.15, "timeout": seconds(5), **plan}))
+    load.run()
+    return load
+
+
+def troubles(load: Load) -> dict[str, int]:
+    """Give what went wrong, by kind."""
+    return {kind.value: count for kind, count in load.troubles.items() if count}
+
+
+# -- what goes right -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", ["1", "1-3k", "exp:300", "64*9,100k"])
+def test_every_exchange_is_counted_on_both_sides(size: str) -> None:
+    """What the load has verified is what the server has echoed, byte for byte."""
+    with running_server() as server:
+        load = loaded(server.address, sessions=7, size=size)
+        server.log.wait_for("session.closed", 7)
+    closed = server.log.named("session.closed")
+
+    assert troubles(load) == {}
+    assert load.exchanges == load.latencies.count > 7
+    assert sum(line["sent_bytes"] for line in closed) == load.received_bytes
+    assert {line["reason"] for line in closed} == {"eof"}
+    assert "0 errors" in repr(load)
+
+
+def test_payloads_beyond_the_buffers_come_back() -> None:
+    """Sizes of which the socket takes a part at a time are verified whole."""
+    with running_server() as server:
+        load = loaded(server.address, sessions=2, size="8m", timeout=seconds(30))
+
+    assert troubles(load) == {}
+    assert load.received_bytes == load.exchanges * 8 * 1024 * 1024 > 0
+
+
+@pytest.mark.parametrize(("churn", "most"), [(True, 1), (3, 3)])
+def test_churn_ends_sessions_after_their_exchanges(churn: int, most: int) -> None:
+    """With churn, a session ends cleanly after so many exchanges, and another begins."""
+    with running_server() as server:
+        load = loaded(server.address, sessions=3, size="10", churn=churn)
+    closed = server.log.named("session.closed")
+
+    assert troubles(load) == {}
+    assert max(line["received_bytes"] for line in closed) == 10 * most
+    assert len(closed) >= load.exchanges / most
+
+
+def test_a_ramp_opens_sessions_one_after_the_other() -> None:
+    """With a ramp, the sessions do not all come at once."""
+    with running_server() as server:
+        done = threading.Event()
+        plan = LoadPlan(sessions=10, duration=0.6, ramp=0.5, rate=50)
+        load = Load(*server.address, plan)
+
+        def run() -> None:
+            load.run()
+            done.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        early = server.log.wait_for("session.accepted")
+        open_then = len(server.log.named("session.accepted"))
+        server.log.wait_for("session.accepted", 10)
+        assert done.wait(seconds(10))
+
+    assert len(early) <= open_then < 10
+    assert troubles(load) == {}
+
+
+@pytest.mark.parametrize(("host", "listening"), [("localhost", "localhost"), ("::1", "::")])
+def test_a_name_and_ipv6_are_reached(host: str, listening: str) -> None:
+    """All sessions go where the first connection found the server."""
+    with running_server(host=listening) as server:
+        load = loaded((host, server.port), sessions=3)
+
+    assert troubles(load) == {}
+    assert load.exchanges
+
+
+# -- what goes wrong -----------------------------------------------------------------------
+
+
+def test_one_byte_in_a_thousand_replies_is_found() -> None:
+    """A flipped bit is a mismatch, shown with what was due; the other sessions go on."""
+    with planted.planted(planted.flips_one_in_a_thousand()) as address:
+        load = loaded(address, sessions=4, duration=0.5)
+
+    assert load.exchanges > 1000
+    assert troubles(load) == {"mismatches": load.troubles[Trouble.MISMATCHES]}
+    assert load.errors in (load.exchanges // 1000, load.exchanges // 1000 + 1)
+    mismatch = load.first_mismatch
+    assert mismatch is not None
+    assert mismatch.expected is not None
+    assert mismatch.got == mismatch.expected ^ 0x10
+    assert mismatch.offset % 512 == 256
+
+
+@pytest.mark.parametrize(
+    ("serve", "size", "kind", "first"),
+    [
+        (planted.swaps_under_load, "16k", "mismatches", "the echo differs at offset"),
+        (planted.sends_more, "9", "mismatches", "offset 9: expected no more bytes, got 0x21"),
+        (planted.resets_after(1000), "100", "resets", "Connection reset by peer"),
+        (planted.breaks_beyond_4096, "5000", "timeouts", "timed out, busy"),
+        (planted.never_answers, "9", "timeouts", "timed out, busy"),
+        (planted.never_ends, "9", "timeouts", "timed out, ending"),
+        (planted.closes_at_once, "9", "refused", "session "),
+        (planted.ends_early, "9", "other", "the server ended the stream"),
+    ],
+)
+def test_each_trouble_is_counted_apart(serve: Serve, size: str, kind: str, first: str) -> None:
+    """Mismatches, resets, time-outs, refusals and early ends are told apart."""
+    with planted.planted(serve) as address:
+        load = loaded(address, sessions=2, size=size, timeout=0.2)
+    first_error = f"{load.first_error} {load.first_mismatch}"
+
+    assert set(troubles(load)) == {kind}
+    assert load.latencies.count - load.exchanges in (0, load.troubles[Trouble.TIMEOUTS])
+    assert first in first_error
+    assert load.as_dict()["errors"] == load.errors > 0
+
+
+def test_an_end_that_is_late_is_no_latency() -> None:
+    """The exchange was over, and is counted once."""
+    with planted.planted(planted.never_ends) as address:
+        load = loaded(address, sessions=2, timeout=0.2)
+
+    assert load.troubles[Trouble.TIMEOUTS] == 2
+    assert load.latencies.count == load.exchanges
+
+
+def test_sessions_over_the_limit_are_refused_the_others_go_on() -> None:
+    """A server that is full refuses, and is tried again; who has a place keeps it."""
+    with running_server(limits=Limits(max_sessions=2)) as server:
+        load = loaded(server.address, sessions=3)
+
+    assert set(troubles(load)) == {"refused"}
+    assert load.exchanges > 2
+
+
+def test_a_server_that_goes_away_is_refused() -> None:
+    """Once nobody listens any more, every try is counted."""
+    with running_server() as server:
+        load = Load(*server.address, LoadPlan(sessions=2, duration=0.5))
+        thread = threading.Thread(target=load.run, daemon=True)
+        thread.start()
+        server.log.wait_for("session.accepted", 2)
+    thread.join(seconds(10))
+
+    assert load.troubles[Trouble.REFUSED] >= 2
+    assert "Connection refused" in load.first_error or load.troubles[Trouble.OTHER]
+
+
+def test_nobody_there_is_an_error_at_once() -> None:
+    """Not even one connection: the system's error says why."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+
+    with pytest.raises(ConnectionRefusedError):
+        loaded(address)
+
+
+def test_no_descriptors_left_is_a_trouble_of_its_own() -> None:
+    """Sessions that can't be had on this side are counted, too."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with running_server() as server:
+        load = Load(*server.address, LoadPlan(sessions=200, duration=0.3))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, limits[1]))
+        try:
+            load.run()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert load.troubles[Trouble.OTHER] > 0
+    assert "Too many open files" in load.first_error
+
+
+# -- open loop -----------------------------------------------------------------------------
+
+
+def test_a_rate_is_kept() -> None:
+    """With a rate, as many exchanges begin as are due, however quick the server is."""
+    with running_server() as server:
+        load = loaded(server.address, sessions=5, rate=200, duration=0.5)
+
+    assert (load.exchanges, troubles(load)) == (100, {})
+
+
+def test_a_session_may_wait_for_its_turn() -> None:
+    """The time-out counts while something is due from the server, not while nothing is."""
+    with running_server() as server:
+        load = loaded(server.address, sessions=1, rate=4, duration=0.75, timeout=0.15)
+
+    assert (load.exchanges, troubles(load)) == (3, {})
+
+
+def test_a_stall_shows_in_the_percentiles() -> None:
+    """What was due while the server stood still counts from when it was due.
+
+    A closed loop would see one slow exchange for each session; here half of all are slow.
+    """
+    with planted.planted(planted.stalls_once(0.5)) as address:
+        load = loaded(address, sessions=2, rate=100, duration=1.0, size="10")
+
+    assert troubles(load) == {}
+    assert load.exchanges == 100
+    p90, most = load.latencies.percentile(90), load.latencies.max_ms
+    assert p90 is not None
+    assert p90 > 200
+    assert most is not None
+    assert most >= 490
+
+
+def test_what_was_never_begun_has_waited() -> None:
+    """Where a server stops for good, what was due is a time-out, with the time it waited."""
+    with planted.planted(planted.never_answers) as address:
+        load = loaded(address, sessions=1, rate=1000, duration=0.5, timeout=0.3)
+    p50 = load.latencies.percentile(50)
+
+    assert load.exchanges == 0
+    assert load.troubles[Trouble.TIMEOUTS] == 500 == load.latencies.count
+    assert p50 is not None
+    assert p50 > 300
+
+
+def test_a_slow_rate_has_its_first_exchange() -> None:
+    """The slowest rate is one exchange; its session ends when there are no more."""
+    with running_server() as server:
+        load = loaded(server.address, sessions=2, rate=1e-300)
+
+    assert load.exchanges == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sessions", 0),
+        ("sessions", 10**6),
+        ("duration", 0),
+        ("duration", float("nan")),
+        ("rate", -1),
+        ("rate", float("inf")),
+        ("ramp", -0.1),
+        ("churn", -1),
+        ("timeout", 0),
+        ("size", "many"),
+    ],
+)
+def test_a_plan_that_can_t_be_meant_is_refused(field: str, value: object) -> None:
+    """The error names the field."""
+    with pytest.raises(BadLimit) as caught:
+        LoadPlan(**{field: value})  # type: ignore[arg-type]
+
+    assert caught.value.field == field

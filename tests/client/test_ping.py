@@ -1,0 +1,112 @@
+"""Pings: what is measured, and what is said of each that fails."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echo.client.ping import Pinger
+from tests import planted
+from tests.waiting import seconds
+
+if TYPE_CHECKING:
+    from tests.planted import Serve
+
+
+def test_a_reply_has_its_time() -> None:
+    """A reply's time is not longer than the call that measured it; the connect time is apart."""
+    with planted.planted(planted.right) as address, Pinger(*address) as pinger:
+        pinger.ping()
+        began = time.perf_counter_ns()
+        reply = pinger.ping()
+        whole_ms = (time.perf_counter_ns() - began) / 1e6
+
+    assert reply.number == 2
+    assert reply.ms is not None
+    assert 0 < reply.ms <= whole_ms
+    assert pinger.connects.count == 1
+    assert repr(pinger).endswith("2/2>")
+
+
+def test_a_new_connection_each_time() -> None:
+    """With `reconnect` each ping has a connection of its own."""
+    with planted.planted(planted.right) as address, Pinger(*address, reconnect=True) as pinger:
+        replies = [pinger.ping() for _ in range(3)]
+
+    assert all(reply.ms for reply in replies)
+    assert pinger.connects.count == 3
+
+
+def test_a_large_ping_comes_back_whole() -> None:
+    """A ping beyond the socket buffers is read while it is written."""
+    with (
+        planted.planted(planted.right) as address,
+        Pinger(*address, size=8 * 1024 * 1024) as pinger,
+    ):
+        reply = pinger.ping()
+
+    assert reply.problem == ""
+
+
+@pytest.mark.parametrize(
+    ("serve", "problem", "mismatches"),
+    [
+        (planted.resets_after(0), "broke the stream at offset 0", 0),
+        (planted.sends_more, "expected no more bytes, got 0x21", 1),
+        (planted.closes_at_once, "stream at offset 0", 0),
+        (planted.ends_early, "ended the stream at offset 1, with 63 bytes missing", 0),
+        (planted.never_answers, "no echo for 0.2 s at offset 0, with 64 bytes missing", 0),
+    ],
+)
+def test_what_went_wrong_is_said(serve: Serve, problem: str, mismatches: int) -> None:
+    """A ping that is not answered rightly is lost, and its reply says why."""
+    with planted.planted(serve) as address, Pinger(*address, timeout=seconds(0.2)) as pinger:
+        reply = pinger.ping()
+
+    assert reply.ms is None
+    assert problem in reply.problem
+    assert (pinger.received, pinger.lost, pinger.mismatches) == (0, 1, mismatches)
+
+
+def test_a_slow_reply_has_a_deadline_in_all() -> None:
+    """A server that sends a byte now and then does not keep the ping waiting for ever."""
+
+    def drip(sock: socket.socket) -> None:
+        for byte in sock.recv(64):
+            sock.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+    with planted.planted(drip) as address, Pinger(*address, timeout=seconds(0.3)) as pinger:
+        began = time.monotonic()
+        reply = pinger.ping()
+
+    assert "no echo" in reply.problem
+    assert time.monotonic() - began < seconds(2)
+
+
+def test_after_a_loss_the_next_one_connects_anew() -> None:
+    """One lost ping does not take the others with it."""
+    with (
+        planted.planted(planted.resets_after(64)) as address,
+        Pinger(*address, timeout=seconds(5)) as pinger,
+    ):
+        problems = [bool(pinger.ping().problem) for _ in range(4)]
+
+    assert problems == [False, True, False, True]
+    assert pinger.connects.count == 2
+
+
+def test_a_refused_connection_is_a_loss_an_unknown_host_is_an_error() -> None:
+    """A server may come back, a name that doesn't exist won't."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    with Pinger(*address) as refused:
+        reply = refused.ping()
+    with Pinger("a..b", 9000) as unknown, pytest.raises(socket.gaierror):
+        unknown.ping()
+
+    assert reply.problem == "Connection refused"
+    assert refused.as_dict()["connect_ms"] is None

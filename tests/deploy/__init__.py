@@ -1,0 +1,1 @@
+"""Mirrors `deploy`: what is shipped there, run or checked."""

@@ -1,0 +1,40 @@
+"""The container's files: their commands are ones that there are, and their times fit together."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from echo.cli import app
+
+FOLDER = Path(__file__).parents[2] / "deploy"
+DOCKERFILE = (FOLDER / "container" / "Dockerfile").read_text()
+MANIFEST = (FOLDER / "kubernetes" / "echod.yaml").read_text()
+
+
+def commands() -> list[list[str]]:
+    """Give every command line of `echod` in the two files."""
+    (start,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    (health,) = re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    pod = re.findall(r"^            - (serve|--\S+)$", MANIFEST, re.MULTILINE)
+    return [json.loads(start), json.loads(health)[1:], pod]
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command[0])
+def test_the_commands_are_ones_that_there_are(command: list[str]) -> None:
+    """Each flag exists, and takes the value it is given."""
+    _, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
+
+    assert bound.arguments
+
+
+def test_a_pod_has_the_time_to_drain() -> None:
+    """The grace period covers preStop and the drain, with five seconds to spare."""
+    grace = int(re.findall(r"terminationGracePeriodSeconds: (\d+)", MANIFEST)[0])
+    before = int(re.findall(r'command: \["sleep", "(\d+)"\]', MANIFEST)[0])
+    drain = int(re.findall(r"--drain-timeout=(\d+)", MANIFEST)[0])
+
+    assert grace >= before + drain + 5

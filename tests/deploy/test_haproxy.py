@@ -1,0 +1,147 @@
+"""Behind a real HAProxy, with the configuration that is shipped: balanced, drained, taken back."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from echo.client import EchoClient
+from tests.debian import need
+from tests.waiting import seconds, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.process import DaemonProcess
+
+    Start = Callable[..., DaemonProcess]
+
+CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
+NAMES = ("ONE", "TWO", "THREE")
+BEHIND = ("--status-port", "0", "--proxy-protocol", "--proxy-from", "127.0.0.1")
+
+
+class HAProxy:
+    """HAProxy on loopback, before some daemons."""
+
+    def __init__(self, address: tuple[str, int], admin: Path) -> None:
+        self.address = address
+        self._admin = admin
+
+    def ask(self, command: str) -> str:
+        """Say something to its admin socket, and give the answer."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(seconds(10))
+            sock.connect(str(self._admin))
+            sock.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+    def column(self, name: str) -> dict[str, str]:
+        """Give one fact about each daemon: status, scur (sessions now), stot (in all)."""
+        rows = [row.split(",") for row in self.ask("show stat -1 4 -1").splitlines() if row]
+        return {row[1]: row[rows[0].index(name)] for row in rows[1:]}
+
+
+@contextmanager
+def haproxy(folder: Path, daemons: list[DaemonProcess]) -> Iterator[HAProxy]:
+    """Run it, with the shipped configuration, until all its daemons are up."""
+    admin = folder / "admin.sock"
+    environ = {**os.environ, "ECHOD_ADMIN": str(admin)}
+    environ |= {"ECHOD_MAXCONN": "100", "ECHOD_CHECK": "200ms"}
+    for name, process in zip(NAMES, daemons, strict=True):
+        environ[f"ECHOD_{name}"] = f"127.0.0.1:{process.port}"
+        environ[f"ECHOD_{name}_STATUS"] = str(process.started["status_port"])
+    with socket.create_server(("127.0.0.1", 0)) as sock, (folder / "haproxy").open("wb") as out:
+        environ["ECHOD_BIND"] = f"fd@{sock.fileno()}"
+        command = [need("haproxy"), "-db", "-f", str(CONFIG)]
+        with subprocess.Popen(
+            command, env=environ, pass_fds=[sock.fileno()], stdout=out, stderr=out
+        ) as process:
+            try:
+                proxy = HAProxy(sock.getsockname(), admin)
+                wait_until(admin.exists, 20, "HAProxy's admin socket")
+                wait_until(
+                    lambda: set(proxy.column("status").values()) == {"UP"}, 20, "all daemons up"
+                )
+                yield proxy
+            finally:
+                process.terminate()
+                process.wait(seconds(20))
+
+
+def keep_echoing(
+    address: tuple[str, int], over: threading.Event, failures: list[BaseException]
+) -> None:
+    """Open one session after the other, echo in each, and note what goes wrong."""
+    try:
+        while not over.is_set():
+            with EchoClient(*address, timeout=seconds(20)) as client:
+                for _ in range(5):
+                    client.echo(os.urandom(2000))
+                client.finish()
+    except Exception as error:  # noqa: BLE001 - the test's verdict
+        failures.append(error)
+
+
+def accepted(process: DaemonProcess) -> int:
+    """Count a daemon's sessions so far."""
+    return len(process.events("session.accepted"))
+
+
+def test_a_daemon_is_drained_and_taken_back_and_no_echo_is_lost(
+    daemon: Start, tmp_path: Path
+) -> None:
+    """Three daemons share the load; one leaves and comes back meanwhile, and every byte returns."""
+    daemons = [daemon(*BEHIND) for _ in NAMES]
+    failures: list[BaseException] = []
+    over = threading.Event()
+    with haproxy(tmp_path, daemons) as proxy:
+        threads = [
+            threading.Thread(target=keep_echoing, args=(proxy.address, over, failures))
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: all(accepted(process) > 20 for process in daemons), 30, "load on all")
+        proxy.ask("set server echod/two state drain")
+        wait_until(lambda: proxy.column("scur")["two"] == "0", 20, "the last session of two")
+        away = proxy.column("stot")["two"]
+        before = [accepted(process) for process in daemons]
+        wait_until(lambda: accepted(daemons[0]) > before[0] + 50, 30, "the others going on")
+        still_away = proxy.column("stot")["two"]
+        proxy.ask("set server echod/two state ready")
+        wait_until(lambda: accepted(daemons[1]) > before[1] + 20, 30, "two being back")
+        over.set()
+        for thread in threads:
+            thread.join(seconds(30))
+
+    assert failures == []
+    assert still_away == away
+    for process in daemons:
+        for line in process.wait_for("session.closed", accepted(process)):
+            assert line["reason"] == "eof"
+
+
+def test_real_peers_are_named_and_a_stopped_daemon_gets_none(daemon: Start, tmp_path: Path) -> None:
+    """The log has the client's own address; the health checks are no sessions, and are heeded."""
+    daemons = [daemon(*BEHIND) for _ in NAMES]
+    peers = []
+    with haproxy(tmp_path, daemons) as proxy:
+        daemons[2].stop()
+        wait_until(lambda: proxy.column("status")["three"].startswith("DOWN"), 20, "three down")
+        for _ in range(6):
+            with EchoClient(*proxy.address, timeout=seconds(20)) as client:
+                assert client.echo(b"hello") == b"hello"
+                peers.append(client.sock.getsockname())
+                client.finish()
+        wait_until(lambda: sum(map(accepted, daemons)) == len(peers), 20, "all accepted lines")
+    lines = [line for process in daemons for line in process.events("session.accepted")]
+
+    assert sorted((line["peer_ip"], line["peer_port"]) for line in lines) == sorted(peers)
+    assert {line["proxy_ip"] for line in lines} == {"127.0.0.1"}
+    assert accepted(daemons[2]) == 0

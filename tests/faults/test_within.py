@@ -1,0 +1,150 @@
+"""Faults that need a hand inside: the logger that raises, the thread that comes too late."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from echo import EchoClient, EchoServer
+from echo.limits import Limits
+from echo.logs.lines import bounded_line
+from echo.server.sessions import Session, Sessions
+from echo.testing import running_server
+from tests import vocabulary
+from tests.faults.peers import fill
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echo.testing import RunningServer
+
+
+class Raising:
+    """A logger, or a value in a log, that only raises."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise OSError(f"no {name} here")
+
+    def __repr__(self) -> NoReturn:
+        raise OSError("no text here")
+
+
+def test_a_logger_that_raises(server: RunningServer) -> None:
+    """Whatever is wrong with the log is no session's concern: it is counted."""
+    log, server.server.log = server.server.log, Raising()
+    with EchoClient(*server.address) as client:
+        echo = client.echo(b"hello")
+        client.finish()
+    with EchoClient(*server.address) as client:
+        again = client.echo(b"again")
+        client.finish()
+    assert server.server.drain(10)
+    server.server.log = log
+
+    assert (echo, again) == (b"hello", b"again")
+    assert server.server.log_failures == 4
+
+
+def test_a_value_without_a_text() -> None:
+    """Even a field that can't be shown leaves one strict line."""
+    (line,) = vocabulary.parse(bounded_line("info", "x", {"odd": Raising(), "n": 1 << 70}))
+
+    assert line["odd"] == "<Raising>"
+
+
+class Late:
+    """Threads whose jobs are run when the test says so, or never."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.jobs: list[Callable[[], None]] = []
+        self.came = threading.Event()
+        self._error = error
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Keep a job."""
+        self.jobs.append(job)
+        self.came.set()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+def late(server: EchoServer, error: Exception | None = None) -> Late:
+    """Give a server such threads."""
+    threads = Late(error)
+    server._session_threads = threads  # type: ignore[assignment]
+    return threads
+
+
+def test_a_session_that_is_cut_before_its_thread_has_begun() -> None:
+    """It leaves no line at all, and its socket is closed when the thread comes too late."""
+    with running_server() as running:
+        threads = late(running.server)
+        with EchoClient(*running.address) as client:
+            threads.came.wait(10)
+            running.server.drain(0)
+            threads.jobs[0]()
+            end = client.sock
+            end.settimeout(10)
+
+            assert end.recv(1) == b""
+    assert [line["event"] for line in running.events] == []
+    assert (running.server.sessions.accepted, running.server.sessions.active) == (0, 0)
+
+
+def test_a_session_that_can_t_be_handed_over() -> None:
+    """For whatever reason: the peer has an end, its place is free, the log says why."""
+    with running_server() as running:
+        late(running.server, OSError("no thread of any kind"))
+        with EchoClient(*running.address) as client:
+            client.sock.settimeout(10)
+
+            assert client.sock.recv(1) == b""
+        (error,) = running.log.wait_for("server.error")
+        active = running.server.sessions.active
+
+    assert error["error"] == "OSError: no thread of any kind"
+    assert active == 0
+
+
+def test_a_drain_that_is_not_over_in_time() -> None:
+    """The library's own drain cuts what is left, and says that it had to."""
+    with running_server() as running, EchoClient(*running.address) as client:
+        fill(client.sock)
+        running.log.wait_for("session.accepted")
+
+        assert not running.server.drain(0.1)
+        assert running.log.wait_for("session.closed")[0]["reason"] == "cut"
+
+
+def test_what_is_not_connected_can_be_cut() -> None:
+    """A socket that has lost its peer is no error for who cuts all."""
+    sessions = Sessions(Limits())
+    with socket.socket() as sock:
+        session = Session("s-1", sock, "127.0.0.1", 1)
+        sessions.enter(session)
+        sessions.cut()
+    sessions.close()
+
+    assert session.cut
+
+
+def test_no_error_is_no_event(server: RunningServer) -> None:
+    """The hook for errors may be called where there is none."""
+    server.server.handle_error(None, None)
+
+    assert server.events == []
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "\x1b" * 5000, "\ud800" * 3000, "é" * 2000])
+def test_no_line_is_longer_than_it_may_be(text: str) -> None:
+    """However a text grows when it is escaped, the line is one, strict, and keeps its end."""
+    fields: dict[str, Any] = {"error": text, "exception": text + "the end"}
+    (line,) = vocabulary.parse(bounded_line("error", "server.error", fields))
+
+    assert "the end" in line["exception"]

@@ -1,0 +1,315 @@
+"""The status pages: what Prometheus reads, what a load balancer asks, and bad visitors."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families
+
+from echo import EchoClient, Limits
+from echo.events import Reason, Refusal
+from echo.server.metrics import Metrics
+from echo.server.status import Answer, StatusServer, health_of
+from echo.testing import EventList, RunningServer, running_server
+from tests.waiting import seconds, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.process import DaemonProcess
+
+    Start = Callable[..., DaemonProcess]
+    Samples = dict[tuple[str, str], float]
+
+
+class QuietLog:
+    """A log that has lost three lines and has two to write."""
+
+    dropped = 3
+    queue_length = 2
+
+
+def samples(text: str, parse: Any = text_string_to_metric_families) -> Samples:
+    """Read a page as Prometheus does: each sample by its name and its reason or bound."""
+    return {
+        (sample.name, sample.labels.get("reason", sample.labels.get("le", ""))): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+
+
+def scrape(server: RunningServer) -> Samples:
+    """Read the metrics of a server in this process."""
+    return samples(Metrics(server.server, QuietLog()).page("").body.decode())
+
+
+def get(port: int, path: str = "/metrics", **headers: str) -> tuple[int, str, str]:
+    """Ask a status server for a page; give its code, its type and its text."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=seconds(10)) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+# -- the metrics --------------------------------------------------------------------------
+
+
+def test_the_metrics_are_the_server_s_state() -> None:
+    """Sessions, bytes, ends and refusals are counted as they happened."""
+    limits = Limits(max_sessions_per_peer=2, max_bytes=10)
+    with running_server(limits=limits) as server:
+        with EchoClient(*server.address) as client:
+            client.echo(b"hello")
+            during = scrape(server)
+            with EchoClient(*server.address) as other, EchoClient(*server.address):
+                other.send(b"0123456789")
+                other.receive(10)
+                server.log.wait_for("session.refused")
+            client.finish()
+        server.log.wait_for("session.closed", 2)
+        wait_until(lambda: not server.server.sessions.active)
+        after = scrape(server)
+
+    assert during["echod_sessions_active", ""] == 1
+    assert during["echod_received_bytes_total", ""] == 5
+    assert after["echod_sessions_active", ""] == 0
+    assert after["echod_sessions_limit", ""] == 10_000
+    assert after["echod_sessions_accepted_total", ""] == 2
+    assert after["echod_sessions_closed_total", "eof"] == 1
+    assert after["echod_sessions_closed_total", "byte_limit"] == 1
+    assert after["echod_sessions_refused_total", "max_sessions_per_peer"] == 1
+    assert after["echod_received_bytes_total", ""] == after["echod_sent_bytes_total", ""] == 15
+    assert after["echod_session_duration_seconds_count", ""] == 2
+    assert after["echod_session_duration_seconds_bucket", "+Inf"] == 2
+    assert after["echod_session_duration_seconds_sum", ""] > 0
+    assert after["echod_log_dropped_total", ""] == 3
+    assert after["echod_log_queue_length", ""] == 2
+    assert after["echod_build_info", ""] == 1
+    assert after["process_open_fds", ""] > 0
+
+
+def test_every_reason_is_there_from_the_start_and_no_other_label() -> None:
+    """A rate over a counter needs its zero; a label's values are from a closed list."""
+    with running_server() as server:
+        with EchoClient(*server.address) as client:
+            client.echo(b"hello")
+        found = scrape(server)
+    labels = {name: set() for name, _ in found}
+    for name, label in found:
+        labels[name].add(label)
+
+    assert labels["echod_sessions_closed_total"] == {*Reason}
+    assert labels["echod_sessions_refused_total"] == {*Refusal}
+    assert all(len(values) <= 11 for values in labels.values())
+
+
+def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
+    """Prometheus asks for it by the Accept header."""
+    with running_server() as server:
+        answer = Metrics(server.server, QuietLog()).page("application/openmetrics-text")
+        found = samples(answer.body.decode(), parse_openmetrics)
+
+    assert "openmetrics" in answer.content_type
+    assert found["echod_sessions_active", ""] == 0
+
+
+# -- the pages of a daemon ----------------------------------------------------------------
+
+
+def status_port(process: DaemonProcess) -> int:
+    """Give the port of a daemon's status pages, as its first line says."""
+    assert process.started["status_host"] == "127.0.0.1"
+    return int(process.started["status_port"])
+
+
+def test_a_daemon_serves_its_metrics_and_its_health(daemon: Start) -> None:
+    """The pages are there, HEAD gives the head, and all that is not there is 404."""
+    process = daemon("--status-port", "0")
+    port = status_port(process)
+    with process.client() as client:
+        client.echo(b"hello")
+        code, kind, text = get(port)
+    head = socket.create_connection(("127.0.0.1", port), seconds(10))
+    head.sendall(b"HEAD /metrics HTTP/1.0\r\n\r\n")
+    answer = b"".join(iter(lambda: head.recv(65536), b""))
+    head.close()
+
+    assert (code, kind.partition(";")[0]) == (200, "text/plain")
+    assert samples(text)["echod_sessions_active", ""] == 1
+    assert re.search(r'echod_build_info\{python="3\.\d+\.\d+",version="[^"]+"\} 1\.0', text)
+    assert get(port, "/healthz?verbose")[:3:2] == (200, "ok\n")
+    assert get(port, "/nothing") == (
+        404,
+        "text/plain; charset=utf-8",
+        "no such page; there is\n/healthz\n/metrics\n",
+    )
+    assert answer.startswith(b"HTTP/1.0 200")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_the_health_page_says_that_it_drains(daemon: Start) -> None:
+    """Whoever balances the load sees 503 while sessions are being ended."""
+    process = daemon("--status-port", "0", "--write-timeout", "60", "--drain-timeout", "60")
+    with socket.create_connection(("127.0.0.1", process.port)) as stuck:
+        stuck.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            _fill(stuck)
+        process.send(signal.SIGTERM)
+        process.wait_for("server.draining")
+        during = get(status_port(process), "/healthz")[:3:2]
+        process.send(signal.SIGTERM)
+        process.wait()
+
+    assert during == (503, "draining\n")
+
+
+def _fill(sock: socket.socket) -> None:
+    while True:
+        sock.send(bytes(65536))
+
+
+def test_health_is_a_page_of_its_own() -> None:
+    """It is 200 until a drain begins."""
+    with running_server() as server:
+        page = health_of(server.server)
+        before = page("")
+        server.server.start_draining()
+        after = page("")
+
+    assert (before.code, after.code) == (200, 503)
+
+
+def test_a_status_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
+    """One line, EX_UNAVAILABLE, and no daemon without its pages."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = ["--port", "0", "--status-port", str(port), "--log-file", str(tmp_path / "log")]
+        command = [sys.executable, "-m", "echo", "serve", *flags]
+        ended = subprocess.run(
+            command, capture_output=True, check=False, text=True, timeout=seconds(20)
+        )
+
+    assert ended.returncode == os.EX_UNAVAILABLE
+    assert ended.stderr == (
+        f"echod: serve: can't listen on 127.0.0.1 port {port}: Address already in use; another "
+        "program has the port: stop it, or choose another with --status-port (0 picks one)\n"
+    )
+
+
+# -- bad visitors -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def log() -> EventList:
+    """Give a log for a status server."""
+    return EventList()
+
+
+@pytest.fixture
+def status(log: EventList) -> Iterator[StatusServer]:
+    """Run a status server that is small and quick to lose its patience."""
+    pages = {"/": lambda _: Answer(b"hello"), "/broken": broken}
+    with StatusServer(
+        ("127.0.0.1", 0), pages, log=log, connections=2, timeout=seconds(0.5)
+    ) as server:
+        yield server
+
+
+def broken(accept: str) -> Answer:
+    """Be a page that fails."""
+    raise ZeroDivisionError(accept)
+
+
+def test_connections_beyond_the_bound_are_closed(status: StatusServer) -> None:
+    """Two may be open; a third gets nothing, and once one ends another is served."""
+    address = status.server_address[:2]
+    with socket.create_connection(address), socket.create_connection(address):
+        wait_until(lambda: "2/2 connections" in repr(status))
+        with socket.create_connection(address, seconds(10)) as third:
+            assert not third.recv(10)
+    wait_until(lambda: "0/2 connections" in repr(status))
+
+    assert get(int(address[1]), "/")[2] == "hello"
+
+
+def test_a_visitor_that_drips_is_ended(status: StatusServer) -> None:
+    """The time is for the whole connection, however busy it seems."""
+    with socket.create_connection(status.server_address[:2], seconds(10)) as sock:
+        with pytest.raises(OSError):  # noqa: PT011 - a reset or a broken pipe
+            _drip(sock)
+
+
+def _drip(sock: socket.socket) -> None:
+    sock.settimeout(0.02)
+    while True:
+        sock.sendall(b"G")
+        try:
+            if not sock.recv(100):
+                raise ConnectionResetError
+        except TimeoutError:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (b"POST / HTTP/1.1\r\n\r\n", b"501"),
+        (b"GET /".ljust(65_537, b"x"), b"414"),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"431"),
+        (b"\x16\x03\x01 junk\r\n\r\n", b""),
+    ],
+    ids=["post", "long", "headers", "tls"],
+)
+def test_bad_requests_are_answered_and_nothing_more(
+    status: StatusServer, log: EventList, capfd: Any, request_: bytes, answer: bytes
+) -> None:
+    """Each gets its error; the daemon's stderr and its log have nothing of it."""
+    with socket.create_connection(status.server_address[:2], seconds(10)) as sock:
+        sock.sendall(request_)
+        got = sock.recv(100)
+
+    assert answer in got
+    assert capfd.readouterr() == ("", "")
+    assert log.events == []
+
+
+def test_a_visitor_that_goes_away_is_nothing_to_report(
+    status: StatusServer, log: EventList
+) -> None:
+    """A reset in the middle leaves no line."""
+    for _ in range(5):
+        client = EchoClient(*status.server_address[:2])
+        client.connect()
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        client.reset()
+    wait_until(lambda: "0/2 connections" in repr(status))
+
+    assert get(int(status.server_address[1]), "/")[2] == "hello"
+    assert log.events == []
+
+
+def test_a_page_that_fails_is_one_line_in_the_log(status: StatusServer, log: EventList) -> None:
+    """A fault in a page ends that connection, with a traceback in the log."""
+    with socket.create_connection(status.server_address[:2], seconds(10)) as sock:
+        sock.sendall(b"GET /broken HTTP/1.0\r\n\r\n")
+        assert not sock.recv(100)
+    error = log.wait_for("server.error")[0]
+
+    assert error["where"] == "broken"
+    assert "ZeroDivisionError" in error["exception"]
