@@ -132,7 +132,7 @@ class Proxying:
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """Whether to serve /metrics and /healthz over HTTP."""
+    """Whether to serve the live page, /sessions, /metrics and /healthz over HTTP."""
 
     status_port: Port | None = None
     """TCP port of the status pages; 0 picks a free one; none are served without it."""

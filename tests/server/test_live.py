@@ -84,7 +84,7 @@ def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> N
         found = picture(server)
         live = server.sessions
 
-    assert set(found) == {"server", "listening", "totals", "sessions", "ended"}
+    assert set(found) == {"server", "listening", "totals", "sessions", "ended", "history"}
     assert set(found["server"]) == {"pid", "version", "loop", "uptime_s", "draining", "limits"}
     assert found["server"]["limits"] == Limits().as_dict()
     assert set(found["listening"]) == {"fd", "host", "port", "backlog", "backlog_used"}
