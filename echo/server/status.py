@@ -201,7 +201,7 @@ class _StatusHandler(BaseHTTPRequestHandler):
             return Answer(FOREIGN, code=HTTPStatus.MISDIRECTED_REQUEST)
         page = self.server.pages.get(urlsplit(self.path).path)
         if page is None:
-            known = "\n".join(sorted(self.server.pages))
+            known = "\n".join(sorted(path for path in self.server.pages if path.count("/") == 1))
             return Answer(f"no such page; there is\n{known}\n".encode(), code=HTTPStatus.NOT_FOUND)
         return page(self.headers.get("Accept", ""))
 

@@ -15,6 +15,7 @@ export class Picture {
   #peers = new Map();
   /** @type {Map<string, HTMLElement>} */
   #tiles = new Map();
+  #colour = 0; // clients get the colours in turn
 
   /**
    * @param {object} picture what `/sessions` answered
@@ -78,7 +79,7 @@ export class Picture {
   #peer(ip) {
     let peer = this.#peers.get(ip);
     if (!peer) {
-      peer = make("li", `client colour-${colourOf(ip)}`);
+      peer = make("li", `client colour-${this.#colour++ % COLOURS}`);
       const title = make("h3", "", "client ", make("b", "", ip), " ", make("span", "count"));
       peer.append(title, make("ul", "sockets"));
       this.#peers.set(ip, peer);
@@ -161,13 +162,6 @@ const part = (tile, name) => tile.querySelector(`[data-is=${name}]`);
 function extras({ proxy_ip, proxy_port, tls }) {
   const via = proxy_ip ? [`via ${address(proxy_ip, proxy_port)}`] : [];
   return [...via, ...(tls?.tls_protocol ? [tls.tls_protocol] : [])].join(", ");
-}
-
-/** Choose one of a few colours, always the same for a client. */
-function colourOf(ip) {
-  let hash = 7;
-  for (const letter of ip) hash = (hash * 31 + letter.charCodeAt(0)) % 65521;
-  return hash % COLOURS;
 }
 
 function places(tiles) {
