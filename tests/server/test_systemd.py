@@ -328,6 +328,7 @@ def keep_connecting(address: tuple[str, int], over: threading.Event, tally: list
             tally.append(type(error).__name__)
 
 
+@pytest.mark.long
 def test_a_restart_under_load_refuses_nobody(tmp_path: Path) -> None:
     """The manager keeps the socket: connections wait in the kernel while the daemon is away.
 
