@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FIRST_DESCRIPTOR = 3
 # A socket of this name is for the status server; the one other is for the echo.
 STATUS_NAME = "status"
-# Seconds that a manager which reads nothing may hold the main thread up.
+# Seconds that a manager which reads nothing may hold the main thread up, once.
 SEND_TIMEOUT = 1.0
 # Digits of the largest number that a manager means: 2**64 - 1, which is "never".
 MOST_DIGITS = 20
@@ -79,6 +79,7 @@ class Notifier:
         self.watchdog = _watchdog(environ)
         self._status = ""
         self._turns = -1
+        self._patience = SEND_TIMEOUT
 
     def __repr__(self) -> str:
         return f"<Notifier {self._address!r}, watchdog {self.watchdog:g} s>"
@@ -111,8 +112,10 @@ class Notifier:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(SEND_TIMEOUT)
+            sock.settimeout(self._patience)
+            self._patience = 0.0
             sock.sendto("\n".join(lines).encode(), self._address)
+            self._patience = SEND_TIMEOUT
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +126,34 @@ def test_a_manager_that_is_gone_is_no_harm(daemon: Start, tmp_path: Path) -> Non
     process = daemon(env={"NOTIFY_SOCKET": str(tmp_path / "gone")})
     with process.client() as client:
         assert client.echo(b"hello") == b"hello"
+
+
+def fill(manager: Manager) -> None:
+    """Send the manager messages until it has no room for another, whoever sends it."""
+    with suppress(BlockingIOError):
+        while True:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.sendto(b"old", manager.path)
+
+
+def test_a_manager_that_reads_nothing_is_no_harm(daemon: Start, manager: Manager) -> None:
+    """It holds the daemon up for a second, once; what it is told when it reads again, it hears."""
+    fill(manager)
+    process = daemon(env=environment(manager))
+    with process.client() as client:
+        assert client.echo(b"hello") == b"hello"
+    for count in range(1, 6):
+        process.send(signal.SIGHUP)
+        process.wait_for("log.reopened", count)
+    manager.sock.setblocking(False)
+    with suppress(BlockingIOError):
+        manager.wait_for("nothing")
+    manager.sock.settimeout(seconds(20))
+    process.send(signal.SIGHUP)
+
+    assert manager.wait_for("RELOADING=1")
+    assert set(manager.heard[:-1]) == {"old"}
 
 
 # -- the watchdog -------------------------------------------------------------------------
