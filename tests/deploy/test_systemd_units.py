@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -43,14 +42,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def systemd_analyze() -> str:
-    """Give its path; it is never installed for a test, since it comes with all of systemd."""
-    path = shutil.which("systemd-analyze")
-    if path is None:
-        pytest.skip("systemd-analyze is not installed")
-    return path
-
-
 def settings(unit: str, name: str) -> list[str]:
     """Give the values of one setting, in their order."""
     lines = (FOLDER / unit).read_text().splitlines()
@@ -60,7 +51,7 @@ def settings(unit: str, name: str) -> list[str]:
 @pytest.mark.parametrize("unit", SERVICES)
 def test_the_exposure_is_low(unit: str) -> None:
     """At 1.5 or lower of 10, by systemd's own count."""
-    command = [systemd_analyze(), "security", "--offline=true", "--no-pager"]
+    command = [need("systemd-analyze"), "security", "--offline=true", "--no-pager"]
     done = subprocess.run(
         [*command, f"--threshold={EXPOSURE}", str(FOLDER / unit)],
         capture_output=True,
@@ -79,7 +70,7 @@ def test_systemd_finds_nothing_wrong(unit: str, tmp_path: Path) -> None:
         (tmp_path / name).write_text(text.replace("Documentation=man:echod(1)\n", ""))
     target = tmp_path / unit.replace("@", "@0")
     target.write_text((tmp_path / unit).read_text())
-    command = [systemd_analyze(), "verify", "--man=no", str(target)]
+    command = [need("systemd-analyze"), "verify", "--man=no", str(target)]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
     own = [line for line in done.stderr.splitlines() if "echod" in line or str(tmp_path) in line]
 
@@ -111,7 +102,7 @@ def members(name: str) -> set[str]:
     """Give the system calls of a group, which may hold other groups."""
     if not name.startswith("@"):
         return {name}
-    command = [systemd_analyze(), "syscall-filter", "--no-pager", name]
+    command = [need("systemd-analyze"), "syscall-filter", "--no-pager", name]
     text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     found = [line.strip() for line in text.splitlines()[1:] if not line.strip().startswith("#")]
     return {call for entry in found if entry for call in members(entry)}
