@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,19 +63,34 @@ def test_the_exposure_is_low(unit: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def complaints(folder: Path, unit: str) -> list[str]:
+    """Give what systemd says against a unit, and the drop-ins that are in `folder` already."""
+    for name in (*SERVICES, "echod.socket"):
+        text = (FOLDER / name).read_text().replace("/usr/local/bin/echod", sys.executable)
+        (folder / name).write_text(text.replace("Documentation=man:echod(1)\n", ""))
+    target = folder / unit.replace("@", "@0")
+    target.write_text((folder / unit).read_text())
+    command = [need("systemd-analyze"), "verify", "--man=no", str(target)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    return [line for line in done.stderr.splitlines() if "echod" in line or str(folder) in line]
+
+
 @pytest.mark.parametrize("unit", [*SERVICES, "echod.socket"])
 def test_systemd_finds_nothing_wrong(unit: str, tmp_path: Path) -> None:
     """Each setting is known, and each value is one that it can have."""
-    for name in (*SERVICES, "echod.socket"):
-        text = (FOLDER / name).read_text().replace("/usr/local/bin/echod", sys.executable)
-        (tmp_path / name).write_text(text.replace("Documentation=man:echod(1)\n", ""))
-    target = tmp_path / unit.replace("@", "@0")
-    target.write_text((tmp_path / unit).read_text())
-    command = [need("systemd-analyze"), "verify", "--man=no", str(target)]
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
-    own = [line for line in done.stderr.splitlines() if "echod" in line or str(tmp_path) in line]
+    assert complaints(tmp_path, unit) == []
 
-    assert own == []
+
+@pytest.mark.parametrize("more", ["", "UnheardOf=1\n"])
+def test_what_the_page_adds_for_tls_is_valid(more: str, tmp_path: Path) -> None:
+    """The drop-in for the certificate is one that systemd takes; a wrong one would be seen."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (drop_in,) = re.findall(r"^```ini\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    folder = tmp_path / "echod.service.d"
+    folder.mkdir()
+    (folder / "tls.conf").write_text(drop_in + more)
+
+    assert len(complaints(tmp_path, "echod.service")) == more.count("\n")
 
 
 def test_both_services_have_the_same_sandbox() -> None:
