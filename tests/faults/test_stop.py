@@ -165,6 +165,18 @@ def test_starting(daemon: Start, number: int) -> None:
         assert process.stderr == b""
 
 
+def test_what_is_no_stop_doesn_t_end_a_start(daemon: Start, connect: Peers) -> None:
+    """A log turner, or who asks for the state, may come too early: the daemon starts."""
+    process = daemon(started=False)
+    wait_until(lambda: catches(process, signal.SIGTERM))
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        process.send(number)
+    process.ready()
+
+    assert echoes(connect(process.port))
+    assert process.stop() == 0
+
+
 def catches(process: DaemonProcess, number: int) -> bool:
     """Ask the system whether a process has a handler for a signal."""
     status = Path(f"/proc/{process.pid}/status").read_text()
