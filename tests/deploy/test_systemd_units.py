@@ -93,6 +93,14 @@ def test_what_the_page_adds_for_tls_is_valid(more: str, tmp_path: Path) -> None:
     assert len(complaints(tmp_path, "echod.service")) == more.count("\n")
 
 
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_failure_that_lasts_does_not_end_the_restarts(unit: str) -> None:
+    """Five starts take longer than the ten seconds in which systemd allows no more."""
+    (pause,) = settings(unit, "RestartSec")
+
+    assert 5 * int(pause) > 10
+
+
 def test_both_services_have_the_same_sandbox() -> None:
     """What stands below the sandbox's heading is the same line for line."""
     one, other = (
