@@ -135,13 +135,16 @@ def members(name: str) -> set[str]:
 def sandboxed(folder: Path, *command: str) -> list[str]:
     """Wrap a command as the unit does: no user, no capability, no call that isn't allowed.
 
-    The root is read-only, /home and /root are empty, and /tmp is its own.
+    The root is read-only, /home and /root are empty, and /tmp is its own. Of what ProcSubset=pid
+    would hide, the one file that echod reads is empty.
     """
+    hidden = ("--ro-bind", "/dev/null", "/proc/stat")
     visible = [("--ro-bind", str(p), str(p)) for p in (ROOT, sys.prefix, sys.base_prefix)]
     return [
         *(need("bwrap"), "--unshare-user", "--uid", "65534", "--gid", "65534", "--unshare-ipc"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/root"),
         *("--tmpfs", "/home", *(word for words in visible for word in words)),
+        *(hidden if "pid" in settings("echod.service", "ProcSubset") else ()),
         *("--bind", str(folder), str(folder), "--chdir", "/"),
         *("--cap-drop", "ALL", "--die-with-parent", "--new-session"),
         *(sys.executable, "-c", SANDBOX, allowed_calls("echod.service"), *command),
@@ -177,6 +180,7 @@ def test_it_runs_within_what_its_unit_allows(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=seconds(20))
 
     assert b"echod_received_bytes_total 5.0" in metrics
+    assert b"process_open_fds" in metrics
     assert len(processors) == 1
     assert (process.returncode, said) == (0, b"")
     assert b"server.stopped" in log.read_bytes()
