@@ -84,7 +84,7 @@ def serve(
     sockets = _inherited(listen, monitoring)
     with Signals() as signals:
         options["limits"] = _fitting(limits)
-        options["pin"] = _tune(listen.cpu)
+        options["pin"] = _tune(listen.processor)
         log = _open_log(logging)
         options |= {"log": log.configure(), "log_payload": log.debug}
         try:
