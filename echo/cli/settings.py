@@ -36,7 +36,8 @@ class Listen:
     """Share the port with other daemons that do the same; the kernel spreads the clients."""
 
     cpu: str = "auto"
-    """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
+    """Processor to stay on: its number, none, or auto: one, unless Python has no global lock or
+    --reuse-port has several daemons, which would all choose the same."""
 
     loop: Literal["auto", "compiled", "python"] = "auto"
     """The echo loop: compiled where it could be installed, or in Python, as TLS always is."""
@@ -45,6 +46,11 @@ class Listen:
     def address(self) -> tuple[str, int]:
         """Where to listen, if no socket is inherited."""
         return self.host or "127.0.0.1", 9000 if self.port is None else self.port
+
+    @property
+    def processor(self) -> str:
+        """Where to stay, as `tune` takes it."""
+        return "none" if self.reuse_port and self.cpu == "auto" else self.cpu
 
     @property
     def given(self) -> bool:
@@ -112,17 +118,22 @@ class Proxying:
     """Whether a load balancer says who the peers are."""
 
     proxy_protocol: Annotated[bool, Parameter(negative="")] = False
-    """Expect a PROXY header, version 1 or 2, at the beginning of each connection."""
+    """Expect a PROXY header, version 1 or 2, on each connection; needs --proxy-from."""
 
     proxy_from: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    """Network or address of a proxy whose header is believed, as 10.0.0.0/8; may be repeated."""
+    """Proxy to believe, an address or network as 10.0.0.0/8; may be repeated; no other is heard."""
 
     def proxies(self) -> Proxies | None:
         """Say whose header is believed, if there is to be one."""
-        if self.proxy_protocol != bool(self.proxy_from):
+        if self.proxy_protocol and not self.proxy_from:
             raise Failure(
-                "serve: --proxy-protocol and --proxy-from go together: say whose header to believe",
+                "serve: --proxy-protocol believes nobody by itself: name the proxy's address or "
+                "network, as in --proxy-from 10.0.0.0/8",
                 USAGE,
+            )
+        if self.proxy_from and not self.proxy_protocol:
+            raise Failure(
+                "serve: --proxy-from is of no use without --proxy-protocol: add it", USAGE
             )
         try:
             return Proxies(map(ip_network, self.proxy_from)) if self.proxy_from else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from echo.events import Reason
 from echo.limits import LONGEST
 from echo.server import EchoHandler, EchoServer
-from echo.server.sessions import SessionEnd
+from echo.server.session import SessionEnd
 from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
@@ -235,10 +235,11 @@ class FaultyServer(EchoServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept; while connections are refused, accepting fails, and that is no failure."""
+        refusing = self.faults.refuse  # or it did when this began
         try:
             return super().get_request()
         except OSError as error:
-            if not self.faults.refuse:
+            if not refusing and not self.faults.refuse:
                 raise
             self._pause()
             raise BlockingIOError from error
