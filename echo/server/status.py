@@ -7,6 +7,7 @@ the time that each may take, have bounds that sessions know nothing of.
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import threading
@@ -45,6 +46,8 @@ HEADERS = {
 }
 
 
+# A name or an address, and a port: nothing else is a host (RFC 9110, 7.2).
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s:/?#@\[\]]+)(:\d*)?")
 FOREIGN = (
     b"this address serves its own machine only: ask for it by an address or as localhost\n"
     b"(a proxy in front of it has to send such a Host, or the name given as --status-host)\n"
@@ -86,12 +89,11 @@ def names_a_neighbour(host: str, known: Collection[str] = ()) -> bool:
     >>> names_a_neighbour("evil.example:9001"), names_a_neighbour("me", known={"me"})
     (False, True)
     """
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        ip_address(name)
-    except ValueError:  # no address, or nothing that could be one
-        return not host or name in {"localhost", *known} or name.endswith(".localhost")
-    return True
+    found = _HOST.fullmatch(host.lower())
+    name = found["name"].strip("[]") if found else host
+    with suppress(ValueError):
+        return bool(ip_address(name))
+    return name in {"", "localhost", *known} or name.endswith(".localhost")
 
 
 class StatusServer(ListeningServer):
