@@ -146,7 +146,7 @@ class Monitoring:
     """Whether to serve the live page, /sessions, /metrics and /healthz over HTTP."""
 
     status_port: Port | None = None
-    """TCP port of the status pages; 0 picks a free one; none are served without it."""
+    """TCP port of the live page, /sessions, /metrics and /healthz; 0 picks one, none without it."""
 
     status_host: str = "127.0.0.1"
     """Address or name that they are served on."""

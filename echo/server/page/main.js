@@ -12,6 +12,8 @@ import { foundText, Table } from "./table.js";
 
 // Milliseconds between two sentences for those who listen to the page.
 const SUMMARY_EVERY = 10_000;
+// Seconds of the least time that gives a rate worth drawing.
+const LEAST_STEP = 1;
 
 const model = new Model();
 const picture = new Picture();
@@ -73,9 +75,10 @@ function showNumbers({ totals, server }) {
 function showCharts({ history, server, totals }) {
   const latest = [server.uptime_s, totals.active_sessions, totals.received_bytes, totals.sent_bytes];
   const points = [...history, latest];
-  const column = (place) => points.map((point) => ({ at: point[0], value: point[place] }));
-  sessionsChart.draw(column(1));
-  bytesChart.draw(rates(column(2)), rates(column(3)));
+  const long = latest[0] - history.at(-1)?.[0] < LEAST_STEP ? history : points;
+  const column = (from, place) => from.map((point) => ({ at: point[0], value: point[place] }));
+  sessionsChart.draw(column(points, 1));
+  bytesChart.draw(rates(column(long, 2)), rates(column(long, 3)));
 }
 
 function showTable() {

@@ -8,6 +8,7 @@ import { address } from "./format.js";
  * @typedef {object} Row
  * @property {string} peer address and port
  * @property {string} peerKey by which peers sort: numbers in it by their value
+ * @property {number} age by which ages sort: 0 is the oldest, less is younger
  * @property {?number} rate bytes a second that were read; null at first sight of an old session
  */
 
@@ -22,9 +23,12 @@ export class Model {
   update(sessions) {
     const before = this.rows;
     this.rows = new Map();
-    for (const facts of sessions) {
-      this.rows.set(facts.session_id, describe(facts, before.get(facts.session_id)));
-    }
+    sessions.forEach((facts, index) => {
+      const row = describe(facts, before.get(facts.session_id));
+      // The daemon reads thousands of durations one after the other, but lists them in order.
+      row.age = -index;
+      this.rows.set(facts.session_id, row);
+    });
   }
 
   /**

@@ -20,7 +20,7 @@ const COLUMNS = [
   { key: "rate", name: "rate", text: (row) => rate(row.rate), className: "number", down: true },
   { key: "received_bytes", name: "in", text: (row) => bytes(row.received_bytes), className: "number", down: true },
   { key: "sent_bytes", name: "out", text: (row) => bytes(row.sent_bytes), className: "number", down: true },
-  { key: "duration_s", name: "age", text: (row) => duration(row.duration_s), className: "number", down: true },
+  { key: "age", name: "age", text: (row) => duration(row.duration_s), className: "number", down: true },
   { key: "thread", name: "thread", text: (row) => row.thread, className: "number wide" },
   { key: "session_id", name: "session", text: (row) => row.session_id, className: "wide" },
 ];
@@ -31,7 +31,7 @@ const ROW_HEIGHT = 30; // until one is there to be measured
 export class Table {
   /** @param {() => void} onOrder called when the reader sorts anew */
   constructor(onOrder) {
-    this.order = { key: "duration_s", down: true };
+    this.order = { key: "age", down: true };
     this.rows = [];
     this.rowHeight = ROW_HEIGHT;
     this.onOrder = onOrder;
