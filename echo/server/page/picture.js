@@ -17,6 +17,10 @@ export class Picture {
   #tiles = new Map();
   #colour = 0; // clients get the colours in turn
 
+  constructor() {
+    new ResizeObserver(() => this.#lead()).observe(byId("peers"));
+  }
+
   /**
    * @param {object} picture what `/sessions` answered
    * @param {Map<string, object>} rows
@@ -38,9 +42,13 @@ export class Picture {
   #arranged(before) {
     this.#countPeers();
     byId("empty").hidden = this.#tiles.size > 0 || !byId("field").hidden;
+    this.#lead();
+    if (!still()) glide(before, this.#tiles);
+  }
+
+  #lead() {
     for (const peer of this.#peers.values()) lead(peer, peer.querySelector("ul").lastChild);
     lead(byId("hanging"), byId("peers").lastElementChild);
-    if (!still()) glide(before, this.#tiles);
   }
 
   #showListening(listening) {
