@@ -60,6 +60,12 @@ _COMMANDS = {
         "gets wrong.\n\n"
         "A case is shrunk to the smallest, shown so that it can be repeated, and exit code 1.",
     ),
+    "demo": (
+        "echo.cli.demo:demo",
+        "Show the sockets of a small server and three clients, step by step.\n\n"
+        "Each descriptor, address and TCP state is read from the system. On a terminal a key goes "
+        "on at once.",
+    ),
     "logs": ("echo.cli.logs:logs_app", "Read the JSON logs."),
 }
 for _name, (_path, _help) in _COMMANDS.items():
