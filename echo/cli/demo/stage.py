@@ -56,8 +56,9 @@ def _prompt(keys: Keys) -> None:
     """Wait for a key, and leave no trace of the question."""
     sys.stdout.write("-- any key goes on --")
     sys.stdout.flush()
-    while not keys.key(None):
-        pass  # it was none
+    key = ""
+    while not key:
+        key = keys.key(None)
     sys.stdout.write("\r\x1b[K")
 
 
