@@ -70,12 +70,13 @@ class Keys:
 
     def seize(self) -> None:
         """Take the keys as they are typed."""
-        tty.setcbreak(self._fd)
+        tty.setcbreak(self._fd, termios.TCSANOW)
 
     def release(self) -> None:
         """Give the terminal back, as far as it is still there."""
         try:
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            # Now: a terminal that is stopped (Ctrl-S) would keep it until somebody goes on.
+            termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
         except termios.error:  # it hung up
             return
 

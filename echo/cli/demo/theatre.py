@@ -135,8 +135,11 @@ class Theatre:
 
     def states(self, name: str) -> tuple[str | None, str | None]:
         """Give the states of the server's end and of the client's."""
-        here, there = self.server_end(name), self.client_end(name)
-        return here.state if here else None, there.state if there else None
+        address, rows = self.address_of(name), self._known()
+        return (
+            next((row.state for row in rows if row.peer == address), None),
+            next((row.state for row in rows if row.local == address), None),
+        )
 
     def server_end(self, name: str) -> TcpSocket | None:
         """Give the kernel's view of the server's end of a client's connection."""
