@@ -241,10 +241,15 @@ def _status(
     """Make the status server, if there is to be one."""
     if where is None:
         return nullcontext()
+    from echo.server.live import Live
     from echo.server.metrics import Metrics
     from echo.server.status import StatusServer, health_of
 
-    pages = {"/metrics": Metrics(server, log).page, "/healthz": health_of(server)}
+    pages = {
+        "/sessions": Live(server, log).page,
+        "/metrics": Metrics(server, log).page,
+        "/healthz": health_of(server),
+    }
     try:
         return StatusServer(where, pages, log=server.log)
     except UnicodeError as error:

@@ -177,9 +177,7 @@ class Daemon:
     def _show_state(self) -> None:
         self.server.emit(
             events.SERVER_STATE,
-            active_sessions=self.server.sessions.active,
-            **self.server.totals(),
-            threads=threading.active_count(),
+            **self.server.state(),
             log_dropped=self.log.dropped,
             uptime_s=self.server.uptime_s,
         )

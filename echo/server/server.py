@@ -21,14 +21,16 @@ from __future__ import annotations
 import secrets
 import socket
 import socketserver
+import threading
 import time
 from array import array
+from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from echo import events
 from echo.events import Reason, Refusal
-from echo.limits import Limits
+from echo.limits import LAST_ENDS, Limits
 from echo.server.listener import ListeningServer
 from echo.server.refusals import Refusals
 from echo.server.sessions import Session, SessionEnd, Sessions
@@ -98,6 +100,7 @@ class EchoServer(ListeningServer):
         self.draining = False
         self.started = time.monotonic()
         self.sessions = Sessions(self.limits)
+        self.ends: deque[dict[str, Any]] = deque(maxlen=LAST_ENDS)  # lines, the newest last
         self.refusals = Refusals(self.emit)
         self.bell = Bell()  # wakes the sessions: it's time to drain
         self._session_threads = SessionThreads()
@@ -144,6 +147,14 @@ class EchoServer(ListeningServer):
             **self.sessions.byte_totals(),
         }
 
+    def state(self) -> dict[str, int]:
+        """Count what is and what has been, by the names that `server.state` uses."""
+        return {
+            "active_sessions": self.sessions.active,
+            **self.totals(),
+            "threads": threading.active_count(),
+        }
+
     # -- the accept thread --------------------------------------------------------------
 
     def service_actions(self) -> None:
@@ -183,6 +194,7 @@ class EchoServer(ListeningServer):
 
     def _attend(self, session: Session, client_address: Any) -> None:
         """Run one session, from its first line in the log to its last."""
+        session.thread = threading.get_native_id()
         try:
             refusal = self._meet(session)
             if refusal is not None:
@@ -262,18 +274,19 @@ class EchoServer(ListeningServer):
         facts = self.sessions.end(session, reason)
         if facts is None:
             return
-        self.emit(
-            events.SESSION_CLOSED,
-            session_id=facts.session_id,
-            peer_ip=facts.peer_ip,
-            peer_port=facts.peer_port,
-            reason=facts.reason.value,
-            received_bytes=facts.received_bytes,
-            sent_bytes=facts.sent_bytes,
-            duration_s=facts.duration_s,
+        line = {
+            "session_id": facts.session_id,
+            "peer_ip": facts.peer_ip,
+            "peer_port": facts.peer_port,
+            "reason": facts.reason.value,
+            "received_bytes": facts.received_bytes,
+            "sent_bytes": facts.sent_bytes,
+            "duration_s": facts.duration_s,
             **facts.tls,
             **({"detail": facts.detail} if facts.detail else {}),
-        )
+        }
+        self.ends.append(line)
+        self.emit(events.SESSION_CLOSED, **line)
         self.sessions.forget(session)
 
     def _discard(self, request: socket.socket) -> None:

@@ -55,6 +55,7 @@ class Session:
     request: socket.socket
     peer_ip: str
     peer_port: int
+    thread: int = 0  # the system's number of its thread, once that has begun
     counts: Counts | Relay = field(default_factory=Counts)
     active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
@@ -166,10 +167,14 @@ class Sessions:
     def byte_totals(self) -> dict[str, int]:
         """Count the payload of all sessions, live ones included, by the log's names."""
         with self._lock:
-            alive = [session.counted() for session in self._live.values() if not session.ended]
-            received = self._received_bytes + sum(counts.received_bytes for counts in alive)
-            sent = self._sent_bytes + sum(counts.sent_bytes for counts in alive)
-            return {"received_bytes": received, "sent_bytes": sent}
+            received, sent = self._received_bytes, self._sent_bytes
+            alive = [session for session in self._live.values() if not session.ended]
+        # Whichever ends from here on isn't in the sums above: each is counted once, and nobody
+        # who opens or closes waits for the counting of thousands.
+        for session in alive:
+            sent += session.sent_bytes
+            received += session.received_bytes
+        return {"received_bytes": received, "sent_bytes": sent}
 
     def refusal(self, peer_ip: str | None) -> Refusal | None:
         """Say why one more session of this peer, None for one unknown, can't be had."""

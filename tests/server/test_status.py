@@ -157,7 +157,7 @@ def test_a_daemon_serves_its_metrics_and_its_health(daemon: Start) -> None:
     assert get(port, "/nothing") == (
         404,
         "text/plain; charset=utf-8",
-        "no such page; there is\n/healthz\n/metrics\n",
+        "no such page; there is\n/healthz\n/metrics\n/sessions\n",
     )
     assert answer.startswith(b"HTTP/1.0 200")
     assert answer.endswith(b"\r\n\r\n")

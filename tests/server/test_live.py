@@ -1,0 +1,264 @@
+"""`/sessions`: what it says of the sockets is what the system, the clients and the log say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from contextlib import ExitStack
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from proxyprotocol.result import ProxyResultIPv4
+from proxyprotocol.v2 import ProxyProtocolV2
+
+from echo import EchoClient, Limits
+from echo.events import SERVER_STATE, SESSION_CLOSED
+from echo.limits import BACKLOG, LAST_ENDS, LIVE_PIECE
+from echo.server.live import Live, listening
+from echo.server.proxy import Proxies
+from echo.testing import RunningServer, running_server
+from tests.authority import Authority
+from tests.server.test_status import get, status_port
+from tests.waiting import seconds, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.process import DaemonProcess
+
+    Start = Callable[..., DaemonProcess]
+    Picture = dict[str, Any]
+
+SESSION = {
+    *("session_id", "fd", "peer_ip", "peer_port", "thread", "duration_s"),
+    *("received_bytes", "sent_bytes", "state"),
+}
+
+
+class QuietLog:
+    """A log that has lost three lines."""
+
+    dropped = 3
+
+
+def picture(server: RunningServer) -> Picture:
+    """Take a fresh picture of a server in this process."""
+    found: Picture = json.loads(Live(server.server, QuietLog()).page("").body)
+    return found
+
+
+def ask(process: DaemonProcess) -> Picture:
+    """Ask a daemon for its sessions."""
+    code, kind, text = get(status_port(process), "/sessions")
+    assert (code, kind) == (200, "application/json")
+    found: Picture = json.loads(text)
+    return found
+
+
+def until(process: DaemonProcess, true_of: Callable[[Picture], Any]) -> Picture:
+    """Ask until what is true of the picture is; give that one."""
+
+    def look() -> Picture | None:
+        found = ask(process)
+        return found if true_of(found) else None
+
+    return wait_until(look) or {}
+
+
+# -- what it says -------------------------------------------------------------------------
+
+
+def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> None:
+    """Names are the log's where the log has them; the oldest session and the newest end first."""
+    with EchoClient(*server.address) as first, EchoClient(*server.address) as second:
+        for client in (first, second):
+            client.echo(b"hello")
+        for _ in range(2):
+            with EchoClient(*server.address) as gone:
+                gone.echo(b"gone")
+        closed = server.log.wait_for("session.closed", 2)
+        found = picture(server)
+        live = server.sessions
+
+    assert set(found) == {"server", "listening", "totals", "sessions", "ended"}
+    assert set(found["server"]) == {"pid", "version", "loop", "uptime_s", "draining", "limits"}
+    assert found["server"]["limits"] == Limits().as_dict()
+    assert set(found["listening"]) == {"fd", "host", "port", "backlog", "backlog_used"}
+    assert {*found["totals"], "uptime_s"} == {*SERVER_STATE.fields}
+    assert found["totals"]["active_sessions"] == 2
+    assert found["totals"]["log_dropped"] == 3
+    assert found["totals"]["received_bytes"] == found["totals"]["sent_bytes"] == 18
+    assert [set(row) for row in found["sessions"]] == [SESSION, SESSION]
+    assert [row["session_id"] for row in found["sessions"]] == [x.session_id for x in live]
+    assert [row["received_bytes"] for row in found["sessions"]] == [5, 5]
+    assert {row["state"] for row in found["sessions"]} == {"reading"}
+    assert set(found["ended"][0]) == {*SESSION_CLOSED.fields}
+    assert [end["session_id"] for end in found["ended"]] == [
+        line["session_id"] for line in reversed(closed)
+    ]
+
+
+def test_what_it_says_of_the_sockets_is_what_the_system_says(daemon: Start) -> None:
+    """Descriptors are the process's sockets, ports the clients', threads run, bytes were sent."""
+    process = daemon("--status-port", "0")
+    with ExitStack() as stack:
+        address = ("127.0.0.1", process.port)
+        clients = [stack.enter_context(socket.create_connection(address)) for _ in range(3)]
+        for number, client in enumerate(clients, 1):
+            client.sendall(b"x" * number)
+            client.recv(number, socket.MSG_WAITALL)
+        found = until(process, lambda now: len(now["sessions"]) == 3)
+        descriptors = [row["fd"] for row in [found["listening"], *found["sessions"]]]
+        links = [_target(Path(f"/proc/{process.pid}/fd/{number}")) for number in descriptors]
+        threads = [
+            Path(f"/proc/{process.pid}/task/{row['thread']}").is_dir() for row in found["sessions"]
+        ]
+        ports = [client.getsockname()[1] for client in clients]
+
+    assert found["server"]["pid"] == process.pid
+    assert found["listening"]["port"] == process.port
+    assert len(set(links)) == 4
+    assert all(link.startswith("socket:") for link in links)
+    assert threads == [True] * 3
+    assert len({row["thread"] for row in found["sessions"]}) == 3
+    assert [row["peer_port"] for row in found["sessions"]] == ports
+    assert [row["sent_bytes"] for row in found["sessions"]] == [1, 2, 3]
+    assert found["totals"]["active_sessions"] == 3
+    assert until(process, lambda now: len(now["ended"]) == 3)["sessions"] == []
+
+
+def _target(link: Path) -> str:
+    return os.readlink(link)  # noqa: PTH115 - it is no path
+
+
+def test_the_backlog_is_what_waits(server: RunningServer) -> None:
+    """Connections that nobody accepts are counted; a closed socket can't tell."""
+    server.server.shutdown()
+    before = listening(server.server)
+    with socket.create_connection(server.address), socket.create_connection(server.address):
+        during = wait_until(lambda: listening(server.server)["backlog_used"])
+    server.server.server_close()
+    after = listening(server.server)
+
+    assert (before["backlog_used"], during) == (0, 2)
+    assert before["backlog"] == min(BACKLOG, int(_somaxconn().read_text()))
+    assert (after["fd"], after["backlog_used"]) == (-1, None)
+
+
+def _somaxconn() -> Path:
+    return Path("/proc/sys/net/core/somaxconn")
+
+
+def test_a_session_that_can_not_send_is_sending_and_then_draining(daemon: Start) -> None:
+    """The state follows from the counts, and from the stop."""
+    process = daemon("--status-port", "0", "--drain-timeout", "60")
+    with socket.create_connection(("127.0.0.1", process.port)) as stuck:
+        stuck.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            _fill(stuck)
+        before = until(process, lambda now: now["sessions"][0]["state"] == "sending")
+        process.send(signal.SIGTERM)
+        after = until(process, lambda now: now["sessions"][0]["state"] == "draining")
+        process.send(signal.SIGTERM)
+        process.wait()
+
+    assert before["sessions"][0]["sent_bytes"] < before["sessions"][0]["received_bytes"]
+    assert (before["server"]["draining"], after["server"]["draining"]) == (False, True)
+
+
+def _fill(sock: socket.socket) -> None:
+    while True:
+        sock.send(bytes(65536))
+
+
+def test_a_session_that_lingers_is_draining() -> None:
+    """At a limit the session's last second is visible, and still its own."""
+    with running_server(limits=Limits(max_bytes=1)) as server:
+        with EchoClient(*server.address) as client:
+            client.send(b"x")
+            client.receive(1)
+            states = wait_until(lambda: [x["state"] for x in picture(server)["sessions"]])
+            wait_until(lambda: picture(server)["sessions"][0]["state"] == "draining")
+
+    assert len(states) == 1
+
+
+def test_a_proxy_is_named_beside_its_peer() -> None:
+    """The peer is whom the header names."""
+    client, server_side = (ip_address("203.0.113.7"), 40000), (ip_address("192.0.2.1"), 9000)
+    header = ProxyProtocolV2().pack(ProxyResultIPv4(client, server_side))
+    with running_server(proxies=Proxies([ip_network("127.0.0.1")])) as server:
+        with socket.create_connection(server.address, seconds(10)) as sock:
+            sock.sendall(header + b"x")
+            assert sock.recv(1) == b"x"
+            (row,) = picture(server)["sessions"]
+            port = sock.getsockname()[1]
+
+    assert set(row) == {*SESSION, "proxy_ip", "proxy_port"}
+    assert (row["peer_ip"], row["peer_port"]) == ("203.0.113.7", 40000)
+    assert (row["proxy_ip"], row["proxy_port"]) == ("127.0.0.1", port)
+
+
+def test_an_encrypted_session_says_how(tmp_path: Path) -> None:
+    """By the log's names, once the handshake is over."""
+    authority = Authority(tmp_path)
+    with running_server(handler=authority.certificates().handler()) as server:
+        with EchoClient(*server.address, tls=authority.trusting()) as client:
+            client.echo(b"x")
+            (row,) = picture(server)["sessions"]
+
+    assert set(row) == {*SESSION, "tls"}
+    assert row["tls"]["tls_protocol"] == "TLSv1.3"
+    assert row["fd"] > 0
+
+
+# -- its bounds ---------------------------------------------------------------------------
+
+
+def test_the_last_ends_are_bounded(server: RunningServer) -> None:
+    """There are so many, and they are the last."""
+    for _ in range(LAST_ENDS + 5):
+        with EchoClient(*server.address) as client:
+            client.echo(b"x")
+    closed = server.log.wait_for("session.closed", LAST_ENDS + 5)
+    found = picture(server)["ended"]
+
+    assert len(found) == LAST_ENDS
+    assert found[0]["session_id"] == closed[-1]["session_id"]
+
+
+def test_more_than_one_piece_is_one_list(server: RunningServer) -> None:
+    """However many there are, each is there once, the oldest first."""
+    with ExitStack() as stack:
+        for _ in range(LIVE_PIECE + 10):
+            stack.enter_context(EchoClient(*server.address)).echo(b"x")
+        found = picture(server)["sessions"]
+        live = [session.session_id for session in server.sessions]
+
+    assert len(live) == LIVE_PIECE + 10
+    assert [row["session_id"] for row in found] == live
+
+
+def test_a_session_that_goes_meanwhile_is_left_out(server: RunningServer) -> None:
+    """A socket that is closed already has no descriptor to show."""
+    with EchoClient(*server.address) as client:
+        client.echo(b"x")
+        session = server.sessions[0]
+        server.server.sessions.give_back(session.request)
+        found = picture(server)["sessions"]
+
+    assert found == []
+
+
+def test_who_asks_at_once_shares_one_picture(server: RunningServer) -> None:
+    """The second asks in vain for a fresher one, a moment later it gets one."""
+    live = Live(server.server, QuietLog())
+    first = live.page("").body
+    second = live.page("").body
+
+    assert second is first
+    assert wait_until(lambda: live.page("").body is not first)
