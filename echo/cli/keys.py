@@ -6,8 +6,10 @@ import os
 import re
 import select
 import signal
+import socket
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 try:
     import termios
@@ -16,6 +18,7 @@ except ImportError:  # pragma: no cover - Windows has no such terminals
     termios = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
 # What ends a process that nobody has taught otherwise: the terminal has to be given back first.
@@ -48,13 +51,14 @@ class Keys:
     def __init__(self) -> None:
         self._fd = sys.stdin.fileno()
         self._waiting: list[str] = []
+        self._bell, self._button = socket.socketpair()
+        self._handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> Keys:
+    def __enter__(self) -> Self:
         self._before = termios.tcgetattr(self._fd)
-        self._handlers = {
-            number: signal.signal(number, _end)
-            for number in (getattr(signal, name) for name in _ENDS)
-        }
+        for name in _ENDS:
+            self.answer(name, _end)
+        self._button.setblocking(False)
         self.seize()
         return self
 
@@ -67,6 +71,18 @@ class Keys:
         self.release()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        self._bell.close()
+        self._button.close()
+
+    def answer(self, name: str, handler: Callable[[int, FrameType | None], object]) -> None:
+        """Handle a signal until the end of the `with` block."""
+        number = getattr(signal, name)
+        self._handlers[number] = signal.signal(number, handler)
+
+    def wake(self) -> None:
+        """End a wait for a key, from any thread."""
+        with suppress(OSError):  # it has been woken often enough, or is gone
+            self._button.send(b"!")
 
     def seize(self) -> None:
         """Take the keys as they are typed."""
@@ -83,7 +99,8 @@ class Keys:
     def key(self, seconds: float | None) -> str:
         """Wait for a key: its character, or a name as `up`, `pgdn`, `f4`; empty where none came.
 
-        `seconds` may be None for as long as it takes; a sequence that nobody knows is no key. A
+        `seconds` may be None for as long as it takes; a sequence that nobody knows is no key, and
+        `wake` ends the wait without one. A
         terminal that is gone ends the process as a hang-up does.
         """
         if not self._waiting:
@@ -91,7 +108,10 @@ class Keys:
         return self._waiting.pop(0) if self._waiting else ""
 
     def _read(self, seconds: float | None) -> str:
-        if not select.select([self._fd], [], [], seconds)[0]:
+        ready = select.select([self._fd, self._bell], [], [], seconds)[0]
+        if self._bell in ready:
+            self._bell.recv(1024)
+        if self._fd not in ready:
             return ""
         data = self._take()
         if (
