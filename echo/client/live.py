@@ -62,7 +62,7 @@ class LiveSession:
         return f"{ip}:{self.peer_port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """What the page said at one moment: the daemon, its listening socket, its sessions.
 

@@ -26,14 +26,14 @@ def compact(count: float | None) -> str:
     """
     if count is None:
         return "-"
-    if round(count) < 1000:
-        return str(round(count))
-    value = float(count)
-    for unit in _UNITS:
+    value, thousands = float(count), 0
+    while round(value) >= 1000 and thousands < len(_UNITS):
         value /= 1000
-        if round(value) < 1000 or unit == _UNITS[-1]:
-            break
-    return f"{value:.1f}{unit}" if round(value, 1) < 100 else f"{value:.0f}{unit}"
+        thousands += 1
+    if not thousands:
+        return str(round(value))
+    digits = 1 if round(value, 1) < 100 else 0
+    return f"{value:.{digits}f}{_UNITS[thousands - 1]}"
 
 
 def clock(seconds: float) -> str:

@@ -56,7 +56,7 @@ class Control:
     def rows(self) -> list[LiveSession]:
         """Give the sessions that are wanted, in their order."""
         made_of = (self.sample, self.wanted, self.sort, self.descending)
-        if self._made_of != made_of or self._made_of[0] is not self.sample:
+        if self._made_of != made_of:
             self._rows = chosen(
                 self.sample.sessions, self.wanted, self.sort, descending=self.descending
             )

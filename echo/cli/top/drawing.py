@@ -59,9 +59,8 @@ def _facts(sample: Sample, url: str) -> list[Text]:
     return [
         _labelled("echod top", f"{url}  pid {server['pid']}  loop {server.get('loop')}"
                   f"  up {clock(sample.uptime_s)}  {server.get('version')}"),
-        _labelled("listening", _listening(sample)),
+        _labelled("listening", f"{_listening(sample)}  threads {totals.get('threads')}"),
         _labelled("sessions ", f"{totals.get('active_sessions', '?')} of {limit}  "
-                  f"threads {totals.get('threads')}  "
                   f"accepted {total.get('accepted')}{rate.get('accepted', '')}  "
                   f"closed {total.get('closed')}  refused {total.get('refused')}"),
         _labelled("bytes    ", f"received {total.get('received_bytes')}"

@@ -46,8 +46,9 @@ class Terminal(Keys):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines, as they are now."""
-        return os.get_terminal_size(sys.stdout.fileno())
+        """Columns and lines, as they are now; the usual ones where nobody knows."""
+        width, height = os.get_terminal_size(sys.stdout.fileno())
+        return width or 80, height or 24
 
     def draw(self, lines: list[str]) -> None:
         """Put these lines on the screen, in place of all that is there."""
