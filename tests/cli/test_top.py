@@ -403,6 +403,17 @@ def test_a_mistake_is_one_line(server: RunningServer, capsys: Output, tmp_path: 
     assert len(lines) == 5
 
 
+def test_a_terminal_without_a_screen_gets_the_table(process: DaemonProcess, tmp_path: Path) -> None:
+    """A terminal that can't place its cursor, as in an editor, is not drawn on."""
+    url = f"http://127.0.0.1:{status_port(process)}"
+    line = ["env", "TERM=dumb", sys.executable, "-m", "echo", "top", url]
+    terminal = Terminal(line, tmp_path)
+
+    assert terminal.end() == 0
+    assert b"listening  127.0.0.1 port" in terminal.screen
+    assert b"\x1b" not in terminal.screen
+
+
 def test_it_asks_by_https(capsys: Output, tmp_path: Path) -> None:
     """A status page behind a proxy that speaks TLS is asked with the authority given."""
     authority = Authority(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +20,13 @@ from echo.logs.pretty import harmless
 if TYPE_CHECKING:
     from echo.client.live import Sample
 
+_EXAMPLE = "http://127.0.0.1:9001"
+
 Flag = Annotated[bool, Parameter(negative="")]
 
 
 def top(
-    url: str = "http://127.0.0.1:9001",
+    url: str = _EXAMPLE,
     /,
     *,
     interval: Annotated[float, Parameter(validator=Number(gte=0.1, lte=3600))] = 1.0,
@@ -56,7 +59,7 @@ def top(
     body, sample = _first(source)
     if json:
         show(body.decode())
-    elif once or not (sys.stdout.isatty() and available()):
+    elif once or not _has_screen():
         from echo.cli.top.drawing import snapshot
 
         show(*snapshot(sample, source.url))
@@ -64,7 +67,9 @@ def top(
         _live(source, sample, interval)
 
 
-_EXAMPLE = "http://127.0.0.1:9001"
+def _has_screen() -> bool:
+    """Whether there are keys to read, and a terminal that can place its cursor."""
+    return sys.stdout.isatty() and available() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _first(source: Source) -> tuple[bytes, Sample]:
