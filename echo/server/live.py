@@ -20,7 +20,7 @@ from echo.version import VERSION
 
 if TYPE_CHECKING:
     from echo.server.server import EchoServer
-    from echo.server.sessions import Counts, Session
+    from echo.server.session import Counts, Session
 
 JSON = "application/json"
 # Of Linux's `struct tcp_info`: tcpi_unacked and tcpi_sacked, which a listening socket has as

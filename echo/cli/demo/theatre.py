@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from echo.cli.demo.kernel import Address, TcpSocket
-    from echo.server.sessions import Session
+    from echo.server.session import Session
 
 HOST = "127.0.0.1"
 # All of 127.0.0.0/8 is this machine's on Linux; elsewhere it may be the first address alone.
