@@ -225,6 +225,23 @@ def test_a_full_table_of_ended_connections_is_said(
     assert "This time TIME_WAIT" not in text
 
 
+def test_a_table_that_was_read_while_it_changed_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is open here has to be in it; within bounds, or the picture is what there is."""
+    sockets = kernel.sockets
+    answers = iter([[], [], []])
+    monkeypatch.setattr(kernel, "sockets", lambda port: next(answers, None) or sockets(port))
+    with theatre.Theatre() as empty:
+        again = empty.picture()
+        monkeypatch.setattr(theatre, "PATIENCE", 0)
+        monkeypatch.setattr(kernel, "sockets", lambda _port: [])
+        nothing = empty.picture()
+
+    assert [row.role for row in again] == ["listening"]
+    assert nothing == []
+
+
 def test_a_state_that_never_comes_is_a_failure(
     capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,8 +175,20 @@ class Theatre:
 
     def picture(self) -> list[Row]:
         """Give all sockets: the listening one, the sessions', the clients'."""
-        known = map(self._row, self._known()) if kernel.known() else self._from_python()
+        known = map(self._row, self._all()) if kernel.known() else self._from_python()
         return sorted(known, key=lambda row: (row.side != "server", row.name))
+
+    def _all(self) -> list[TcpSocket]:
+        """Read the table until it has all that is open here: it changes while it is read."""
+        deadline = Deadline(PATIENCE)
+        while True:
+            rows = self._known()
+            if self._open() <= {row.fd for row in rows} or deadline.expired:
+                return rows
+
+    def _open(self) -> set[int]:
+        found = {self.server.fileno(), *(client.fileno() for client in self.clients.values())}
+        return found - {-1}
 
     def _row(self, found: TcpSocket) -> Row:
         facts = (found.local, found.peer, found.state, found.unread)
