@@ -230,8 +230,8 @@ def test_a_table_that_was_read_while_it_changed_is_read_again(
 ) -> None:
     """What is open here has to be in it; within bounds, or the picture is what there is."""
     sockets = kernel.sockets
-    answers = iter([[], [], []])
-    monkeypatch.setattr(kernel, "sockets", lambda port: next(answers, None) or sockets(port))
+    answers = [[], []]
+    monkeypatch.setattr(kernel, "sockets", lambda port: answers.pop() if answers else sockets(port))
     with theatre.Theatre() as empty:
         again = empty.picture()
         monkeypatch.setattr(theatre, "PATIENCE", 0)
@@ -240,6 +240,21 @@ def test_a_table_that_was_read_while_it_changed_is_read_again(
 
     assert [row.role for row in again] == ["listening"]
     assert nothing == []
+
+
+def test_strangers_at_the_same_port_are_left_out(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port may have been another server's before, whose connections are still in TIME_WAIT."""
+    sockets = kernel.sockets
+
+    def with_a_stranger(port: int) -> list[kernel.TcpSocket]:
+        ends = ("127.0.0.1", port), ("127.0.0.9", 9)
+        return [kernel.TcpSocket(*ends, "TIME_WAIT", 0, None, 9.0), *sockets(port)]
+
+    monkeypatch.setattr(kernel, "sockets", with_a_stranger)
+
+    assert "127.0.0.9" not in told(capsys, "--fast")
 
 
 def test_a_state_that_never_comes_is_a_failure(

@@ -156,7 +156,14 @@ class Theatre:
         return next((row for row in self._known() if row.state == "LISTEN"), None)
 
     def _known(self) -> list[TcpSocket]:
-        return kernel.sockets(self.address[1])
+        """Read the sockets of this play; others may have used its port before, and be ending."""
+        return [
+            row
+            for row in kernel.sockets(self.address[1])
+            if row.local in self._names
+            or row.peer in self._names
+            or (row.local == self.address and row.state == "LISTEN")
+        ]
 
     def address_of(self, name: str) -> Address:
         """Give the address of a client, which may be closed by now."""
@@ -195,11 +202,11 @@ class Theatre:
         if found.state == "LISTEN":
             return Row("server", found.fd, "listening", "", *facts)
         if found.local != self.address:
-            return Row("client", found.fd, "client", self._names.get(found.local, "?"), *facts)
+            return Row("client", found.fd, "client", self._names[found.local], *facts)
         role = "session"
         if found.fd is None:
             role = "queued" if found.state == "ESTABLISHED" else "ended"
-        return Row("server", found.fd, role, self._names.get(found.peer, "?"), *facts)
+        return Row("server", found.fd, role, self._names[found.peer], *facts)
 
     def _from_python(self) -> list[Row]:
         rows = []
