@@ -157,13 +157,12 @@ class Theatre:
 
     def _known(self) -> list[TcpSocket]:
         """Read the sockets of this play; others may have used its port before, and be ending."""
-        return [
-            row
-            for row in kernel.sockets(self.address[1])
-            if row.local in self._names
-            or row.peer in self._names
-            or (row.local == self.address and row.state == "LISTEN")
-        ]
+        return [row for row in kernel.sockets(self.address[1]) if self._is_ours(row)]
+
+    def _is_ours(self, row: TcpSocket) -> bool:
+        if row.local == self.address:
+            return row.state == "LISTEN" or row.peer in self._names
+        return row.peer == self.address and row.local in self._names
 
     def address_of(self, name: str) -> Address:
         """Give the address of a client, which may be closed by now."""
