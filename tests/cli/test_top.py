@@ -129,7 +129,7 @@ def test_states_and_troubles_show() -> None:
 
     assert draining[4] == "DRAINING"
     assert "queue ? of 7" in draining[1]
-    assert drawn(control)[4] == "PAUSED  DRAINING  0 of 1 with 'x'"
+    assert drawn(control)[4] == "PAUSED  DRAINING  only with 'x'"
     assert drawn(control, problem="Connection refused")[4] == (
         " no answer: Connection refused; it is asked again and again"
     )
@@ -208,7 +208,8 @@ def test_it_filters_as_one_types() -> None:
 
     assert typing[23] == "filter: :4999_"
     assert fds(typing) == fds(kept) == list(range(1, 11))
-    assert kept[4] == "10 of 100 with ':4999'"
+    assert kept[4] == "only with ':4999'"
+    assert kept[23].endswith("1-10 of 10")
     assert nobody[23].endswith("0-0 of 0")
     assert fds(drawn(control)) == list(range(17))
 
@@ -223,6 +224,30 @@ def test_it_pauses() -> None:
     control.look(sample(3.0, *many(2)))
 
     assert (paused, fds(drawn(control))) == ([0], [0, 1])
+
+
+def test_it_looks_back_at_the_sessions_that_are_over() -> None:
+    """The newest first, each with its reason; the filter goes for them, too."""
+    facts = page(1.0, ROW)
+    facts["ended"] = [
+        {**ROW, "session_id": "a-2", "peer_ip": "::1", "reason": "idle_timeout"},
+        {**ROW, "session_id": "a-1", "reason": "eof"},
+    ]
+    control = Control(parsed(json.dumps(facts).encode()))
+    control.press("e")
+    both = drawn(control)
+    for key in ("/", *"eof", "enter"):
+        control.press(key)
+    one = drawn(control)
+    for key in ("esc", "\t"):
+        control.press(key)
+
+    assert both[4] == "the last sessions that are over"
+    assert re.split(" +", both[5]) == ["PEER", "REASON", "TIME", "RECV", "SENT", "ID"]
+    assert re.split(" +", both[6]) == ["[::1]:40000", "idle_timeout", "0:01", "100", "90", "a-2"]
+    assert (both[7].split()[1], both[8]) == ("eof", "")
+    assert [line.split()[1] for line in one[6:8] if line] == ["eof"]
+    assert fds(drawn(control)) == [7]
 
 
 def test_help_names_the_keys() -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echo.client import live
-from echo.client.live import BadAnswer, BadUrl, Feed, LiveSession, Source, chosen, parsed
+from echo.client import live, watch
+from echo.client.live import BadAnswer, LiveSession, chosen, parsed
+from echo.client.watch import BadUrl, Feed, Source
 from echo.deadline import Deadline
 from echo.server.status import Answer, StatusServer
 from tests.client.test_client import one_session
@@ -215,7 +216,7 @@ def test_a_page_that_is_not_there_is_said(pages: Pages) -> None:
 
 def test_an_answer_has_an_end(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than any daemon says is not read."""
-    monkeypatch.setattr(live, "MOST_BYTES", 10)
+    monkeypatch.setattr(watch, "MOST_BYTES", 10)
     with pytest.raises(BadAnswer, match="too long"):
         Source(pages.url).read()
 

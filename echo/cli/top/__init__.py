@@ -14,7 +14,8 @@ from echo.cli.failure import FAILED, USAGE, Failure, reason
 from echo.cli.keys import available
 from echo.cli.output import check_output, show
 from echo.cli.tls import context_for
-from echo.client.live import BadAnswer, BadUrl, Feed, Source, parsed
+from echo.client.live import BadAnswer, parsed
+from echo.client.watch import BadUrl, Feed, Source
 from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echo.client.live import LiveSession
+    from echo.client.live import EndedSession, LiveSession
 
 _UNITS = "KMGTPE"
 _DAY = 86400
@@ -63,22 +63,22 @@ def fitted(text: str, width: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `sort` is its name in `SORT_KEYS`, numbers are those that stand on the right."""
+    """One column; `sort` is its name in `SORT_KEYS`; numbers stand on the right."""
 
     sort: str
     title: str
     width: int
     is_number: bool
-    text: Callable[[LiveSession], str]
+    text: Callable[[Any], str]
 
     def head(self, mark: str) -> str:
         """Give its title with a mark, as wide as it is."""
         title = self.title + mark
         return f"{title:>{self.width}}" if self.is_number else f"{title:<{self.width}}"
 
-    def cell(self, session: LiveSession) -> str:
+    def cell(self, row: LiveSession | EndedSession) -> str:
         """Give what it shows of a session."""
-        text = self.text(session)
+        text = self.text(row)
         return f"{text:>{self.width}}" if self.is_number else fitted(text, self.width)
 
 
@@ -97,10 +97,18 @@ COLUMNS = (
 )
 
 
-def fitting(width: int) -> tuple[Column, ...]:
+# Those of sessions that are over, which are not sorted: the newest is the first.
+ENDED_COLUMNS = (
+    COLUMNS[0],
+    Column("", "REASON", 15, False, lambda ended: ended.reason),
+    *(column for column in COLUMNS if column.sort in ("time", "received", "sent", "id")),
+)
+
+
+def fitting(width: int, columns: tuple[Column, ...] = COLUMNS) -> tuple[Column, ...]:
     """Give the columns for which there is room; the first one, at least."""
-    count, used = 1, COLUMNS[0].width
-    while count < len(COLUMNS) and used + 1 + COLUMNS[count].width <= width:
-        used += 1 + COLUMNS[count].width
+    count, used = 1, columns[0].width
+    while count < len(columns) and used + 1 + columns[count].width <= width:
+        used += 1 + columns[count].width
         count += 1
-    return COLUMNS[:count]
+    return columns[:count]

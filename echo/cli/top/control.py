@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from echo.cli.top.columns import fitting
-from echo.client.live import chosen
+from echo.client.live import chosen, matching
 
 if TYPE_CHECKING:
-    from echo.client.live import LiveSession, Sample
+    from echo.client.live import EndedSession, LiveSession, Sample
+
+    Rows = list[LiveSession] | list[EndedSession]
 
 # Longer than any peer.
 _FILTER_CHARS = 60
@@ -28,9 +30,10 @@ class Control:
         self.editing = False
         self.paused = False
         self.helping = False
+        self.looking_back = False  # at the sessions that are over
         self.top = 0  # the first row on the screen
         self.width, self.page = 80, 1
-        self._rows: list[LiveSession] = []
+        self._rows: Rows = []
         self._made_of: tuple[object, ...] = ()
         self._keys = {
             **dict.fromkeys(("up", "k"), lambda: self._scroll(-1)),
@@ -45,6 +48,7 @@ class Control:
             **dict.fromkeys(("/", "f4"), self._edit),
             **dict.fromkeys((" ", "p"), self._pause),
             **dict.fromkeys(("h", "?", "f1"), self._help),
+            **dict.fromkeys(("e", "\t"), self._look_back),
             "esc": self._clear,
         }
 
@@ -53,17 +57,20 @@ class Control:
         if not self.paused:
             self.sample = sample
 
-    def rows(self) -> list[LiveSession]:
+    def rows(self) -> Rows:
         """Give the sessions that are wanted, in their order."""
-        made_of = (self.sample, self.wanted, self.sort, self.descending)
+        made_of = (self.sample, self.looking_back, self.wanted, self.sort, self.descending)
         if self._made_of != made_of:
-            self._rows = chosen(
-                self.sample.sessions, self.wanted, self.sort, descending=self.descending
-            )
             self._made_of = made_of
+            self._rows = self._chosen()
         return self._rows
 
-    def visible(self) -> list[LiveSession]:
+    def _chosen(self) -> Rows:
+        if self.looking_back:
+            return matching(self.sample.ended, self.wanted)
+        return chosen(self.sample.sessions, self.wanted, self.sort, descending=self.descending)
+
+    def visible(self) -> Rows:
         """Give those on the screen."""
         rows = self.rows()
         self.top = max(0, min(self.top, len(rows) - self.page))
@@ -118,3 +125,6 @@ class Control:
 
     def _help(self) -> None:
         self.helping = True
+
+    def _look_back(self) -> None:
+        self.looking_back, self.top = not self.looking_back, 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from echo.cli.top.columns import COLUMNS, clock, compact, fitted, fitting
+from echo.cli.top.columns import COLUMNS, ENDED_COLUMNS, clock, compact, fitted, fitting
 from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
     from echo.cli.top.columns import Column
     from echo.cli.top.control import Control
-    from echo.client.live import LiveSession, Sample
+    from echo.client.live import EndedSession, LiveSession, Sample
 
 _STATES = {"sending": "yellow", "draining": "red"}
-_KEYS = "F1 help  / filter  s sort  r reverse  space pause  q quit"
+_KEYS = "F1 help  / filter  s sort  r reverse  e ended  space pause  q quit"
 _HELP = """\
  up down PgUp PgDn Home End   scroll, also j k g G
  s F6 >   <                   sort by the next column, by the one before
  r                            the other way round
  / F4                         filter: part of a peer, a state, an id; Esc clears it
+ e Tab                        the last sessions that are over, and why; and back
  space p                      pause, and go on
  q F10 Ctrl-C                 quit
 
@@ -45,7 +46,8 @@ def screen(control: Control, url: str, problem: str, size: tuple[int, int]) -> l
     if control.helping:
         lines += [Text(line) for line in _HELP.splitlines()]
     else:
-        lines += _list(control, fitting(width))
+        columns = fitting(width, ENDED_COLUMNS if control.looking_back else COLUMNS)
+        lines += _list(control, columns)
     lines = lines[: height - 1]
     lines += [Text()] * (height - 1 - len(lines))
     return _rendered([*lines, _foot(control)], width)
@@ -94,26 +96,28 @@ def _notice(control: Control, problem: str, width: int) -> Text:
         notices.append("PAUSED")
     if control.sample.server.get("draining"):
         notices.append("DRAINING")
+    if control.looking_back:
+        notices.append("the last sessions that are over")
     if control.wanted and not control.editing:
-        count = len(control.rows())
-        notices.append(f"{count} of {len(control.sample.sessions)} with {control.wanted!r}")
+        notices.append(f"only with {control.wanted!r}")
     return Text(harmless("  ".join(notices)), style="bold yellow")
 
 
 def _list(control: Control, columns: tuple[Column, ...]) -> Iterator[Text]:
     heads = Text(style="reverse")
     for number, column in enumerate(columns):
-        mark = ("▼" if control.descending else "▲") if column.sort == control.sort else ""
+        is_sorted = column.sort == control.sort and not control.looking_back
+        mark = ("▼" if control.descending else "▲") if is_sorted else ""
         heads.append((" " if number else "") + column.head(mark), style="bold" if mark else "")
     yield heads
     for session in control.visible():
         yield _row(session, columns)
 
 
-def _row(session: LiveSession, columns: tuple[Column, ...]) -> Text:
+def _row(session: LiveSession | EndedSession, columns: tuple[Column, ...]) -> Text:
     row = Text()
     for number, column in enumerate(columns):
-        style = _STATES.get(session.state, "") if column.sort == "state" else ""
+        style = _STATES.get(column.text(session), "") if column.sort == "state" else ""
         row.append((" " if number else "") + column.cell(session), style=style)
     return row
 
