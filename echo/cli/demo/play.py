@@ -128,7 +128,7 @@ def _crowd(theatre: Theatre) -> Act:
         client = theatre.connect(name, host)
         _accepted(theatre, number)
         own, port = client.getsockname()
-        where = "the same machine as A" if own == HOST else "another address"
+        where = "the same address as A" if own == HOST else "another address"
         session = theatre.session(name).request.fileno()
         yield Said(f"client {name}", f"`connect()` from {own} port {port}: {where}.")
         yield Said("server", f"`accept()` gave descriptor {session} for it.")
