@@ -81,7 +81,7 @@ def test_the_model_is_shown_step_by_step(capsys: Output) -> None:
     open_there = [open_at(table) for table in shown]
     states = {row.state for table in shown for row in table}
 
-    assert [here["listening"] for here in open_there] == [1] * (len(shown) - 1) + [0]
+    assert [here["listening"] for here in open_there] == [1] * (len(shown) - 2) + [0] * 2
     assert [here["session"] for here in open_there][:6] == [0, 0, 1, 1, 3, 3]
     assert {"LISTEN", "ESTABLISHED", "FIN_WAIT2", "CLOSE_WAIT"} <= states
     crowd = shown[4]
@@ -240,6 +240,19 @@ def test_a_table_that_was_read_while_it_changed_is_read_again(
 
     assert [row.role for row in again] == ["listening"]
     assert nothing == []
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_bind_says_is_what_is_told(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Where nothing is in TIME_WAIT the port is free, and it is said when it would not be."""
+    monkeypatch.setattr(
+        play, "_bind", lambda _play, reuse=False: "fails" if ends and not reuse else "works"
+    )
+    text = told(capsys, "--fast")
+
+    assert ("would keep the first off" in text) == (not ends)
 
 
 def test_strangers_at_the_same_port_are_left_out(

@@ -45,7 +45,7 @@ def acts() -> list[tuple[str, Callable[[Theatre], Act]]]:
         ("two more clients: one port, many sockets", _crowd),
         ("half-close: FIN in one direction", _half_close),
         ("the server ends first", _stop),
-        ("close, and the port afterwards", _afterwards),
+        ("the port afterwards", _afterwards),
     ]
 
 
@@ -198,8 +198,11 @@ def _time_wait(end: kernel.TcpSocket | None) -> Act:
 
 
 def _stop(theatre: Theatre) -> Act:
-    yield Said("server", "It is told to stop: `shutdown(SHUT_WR)` on every session sends FIN.")
+    number = theatre.server.fileno()
+    yield Said("server", f"It is told to stop. `close({number})`: nobody listens any more.")
+    yield Said("server", "Then `shutdown(SHUT_WR)` on every session: this time it sends FIN first.")
     theatre.server.start_draining()
+    theatre.until(lambda: theatre.server.fileno() < 0, "nobody listens", theatre.server.fileno)
     ends = {name: theatre.clients[name].recv(1) for name in ("B", "C")}
     for name in ends:
         theatre.until_states(name, server="FIN_WAIT2", client="CLOSE_WAIT")
@@ -221,14 +224,13 @@ def _stop(theatre: Theatre) -> Act:
 
 
 def _afterwards(theatre: Theatre) -> Act:
-    number = theatre.server.fileno()
-    theatre.server.server_close()
-    yield Said("server", f"`close({number})`: nobody listens any more.")
-    yield Picture()
-    yield Said(
-        "kernel", f"`bind()` to port {theatre.address[1]} again {_bind(theatre, reuse=False)}."
-    )
-    yield Said("kernel", f"With SO_REUSEADDR set before, it {_bind(theatre, reuse=True)}.")
+    port, plain, reusing = theatre.address[1], _bind(theatre), _bind(theatre, reuse=True)
+    yield Said("kernel", f"`bind()` to port {port} again {plain}.")
+    yield Said("kernel", f"With SO_REUSEADDR set before, it {reusing}.")
+    if plain == reusing:
+        yield Said(
+            "kernel", "Connections of the port that are in TIME_WAIT would keep the first off."
+        )
     yield Said("server", "That is why a server sets it: else a restart had to wait for TIME_WAIT.")
 
 
@@ -263,7 +265,7 @@ def _receive(client: socket.socket, count: int) -> bytes:
     return data
 
 
-def _bind(theatre: Theatre, *, reuse: bool) -> str:
+def _bind(theatre: Theatre, *, reuse: bool = False) -> str:
     with socket.socket() as another:
         if reuse and os.name == "posix":
             another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

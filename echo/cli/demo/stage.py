@@ -70,7 +70,8 @@ def perform(act: Iterable[Said | Picture], theatre: Theatre, wait: Wait) -> None
             show(_line(part.who, part.text))
             wait(_LINE_SECONDS + _LETTER_SECONDS * len(part.text), False)
         else:
-            show("", _table(theatre.picture()), "")
+            rows = theatre.picture()
+            show("", Text(_count(rows), style="bold"), *([_table(rows)] if rows else []), "")
             wait(_PICTURE_SECONDS, True)
     if isinstance(part, Said):
         wait(_LINE_SECONDS, True)
@@ -97,7 +98,6 @@ def _styled(text: str) -> Text:
 def _table(rows: list[Row]) -> Table:
     states = any(row.state is not None for row in rows)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.title, table.title_justify, table.title_style = _count(rows), "left", "bold"
     for name in ("", "fd", "socket", "local address", "peer", *(("recv-q", "state") * states)):
         justify: JustifyMethod = "right" if name in ("fd", "recv-q") else "left"
         table.add_column(name, justify=justify, no_wrap=True)
