@@ -230,9 +230,9 @@ WITH sums AS (
            coalesce(sum(sent_bytes) FILTER (event = '{SESSION_CLOSED.name}'), 0) AS sum_sent_bytes,
            sum(count) FILTER (event = '{LOG_DROPPED.name}') AS dropped,
            count(*) FILTER (event = '{SERVER_STOPPED.name}') AS stops,
-           count(DISTINCT split_part(session_id, '-', 1))
-               FILTER (event = '{SESSION_CLOSED.name}') AS daemons
-    FROM lines ASOF JOIN runs ON lines.rowid >= runs.first_row GROUP BY run
+           min(daemon) <> max(daemon) AS mixed
+    FROM (SELECT rowid AS row, *, split_part(session_id, '-', 1) AS daemon FROM lines)
+    JOIN runs ON row BETWEEN runs.first_row AND runs.last_row GROUP BY run
 ), neighbours AS (
     SELECT *, lag(state) OVER (PARTITION BY log ORDER BY run) AS state_before FROM runs
 )
@@ -241,7 +241,7 @@ SELECT stopped_row, {", ".join(f'stopped."{name}"' for name in TOTALS)}, sums.*,
        CASE WHEN started_row IS NULL THEN 'the daemon began in a file that is not here'
             WHEN missing BETWEEN 1 AND dropped
             THEN 'log.dropped tells of lines that could not be written'
-            WHEN daemons > 1 AND (stops > 1 OR state_before = 'crashed')
+            WHEN mixed AND (stops > 1 OR state_before = 'crashed')
             THEN 'several daemons wrote to one log' END AS why
 FROM neighbours JOIN sums USING (run) JOIN lines stopped ON stopped.rowid = stopped_row
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -673,6 +674,21 @@ def test_no_room_for_what_memory_does_not_take_is_one_line(
     err = capfd.readouterr().err
     assert "emory" in err
     assert err.count("\n") == 1
+
+
+def test_a_temporary_folder_without_room_is_one_line(log: Path) -> None:
+    """Where what is read can't be laid down to be parsed, that is said, and what helps."""
+    done = subprocess.run(
+        [*ECHOD, "summary", str(log)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "can't write to the temporary folder: File too large; name a larger" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("ticks", [60, 120])
