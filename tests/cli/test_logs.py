@@ -345,10 +345,23 @@ def test_follow_reads_a_pipe_to_its_end(log: Path) -> None:
     assert done.stdout.count(b"server.started") == 5
 
 
+def test_follow_reads_a_named_pipe_to_its_end(
+    log: Path, tmp_path: Path, follow: Callable[..., Following]
+) -> None:
+    """What a FIFO brings, `<(ssh host tail -F log)` of a shell among them, is shown as it comes."""
+    os.mkfifo(tmp_path / "pipe")
+    following = follow("pipe", "--event", "server.started")
+    with (tmp_path / "pipe").open("wb") as pipe:
+        pipe.write(log.read_bytes())
+
+    assert following.process.wait(seconds(20)) == 0
+    assert following.shown.count("server.started") == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["-", "a"], 2, "standard input can't be followed beside files"),
+        (["-", "a"], 2, "a pipe can't be followed beside files"),
         (["a.gz"], 2, "a.gz is compressed"),
         (["."], 1, "can't read .: Is a directory"),
         (["a/b"], 1, "can't read a/b: Not a directory"),
