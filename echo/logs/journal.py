@@ -229,7 +229,7 @@ def _conditions(wanted: Filter) -> list[str]:
         f"session_id IN ({_quoted(wanted.sessions)})": wanted.sessions,
         f"event IN ({_quoted(wanted.events)})": wanted.events,
         f"({reasons} OR {session_of} {reasons}))": wanted.reasons,
-        f"level NOT IN ({_quoted(wanted.levels)})": wanted.levels,
+        f"kind IS NULL AND coalesce(level, '') NOT IN ({_quoted(wanted.levels)})": wanted.levels,
     }
     return [condition for condition, given in found.items() if given]
 

@@ -28,14 +28,15 @@ def moment(text: str, now: datetime) -> datetime:
     """
     text = text.strip()
     with suppress(ValueError, OverflowError):
-        return _utc(datetime.fromisoformat(text))
+        return utc(datetime.fromisoformat(text))
     with suppress(ValueError):
-        found = _utc(datetime.combine(now, time.fromisoformat(text)))
+        found = utc(datetime.combine(now, time.fromisoformat(text)))
         return found if found <= now else found - timedelta(days=1)
     return _ago(text, now)
 
 
-def _utc(found: datetime) -> datetime:
+def utc(found: datetime) -> datetime:
+    """Give a time in UTC, which it is in where it names no zone."""
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
