@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _WHOLE = (
-    *("port", "pid", "peer_port", "proxy_port", "fd", "active_sessions", "threads"),
+    *("port", "pid", "peer_port", "proxy_port", "status_port", "fd", "active_sessions", "threads"),
     *("bytes", "received_bytes", "sent_bytes"),
     *("count", "accepted", "closed", "refused", "log_dropped"),
 )
@@ -193,7 +193,7 @@ CREATE VIEW chosen AS SELECT rowid AS row, * FROM lines WHERE {" AND ".join(cond
 CREATE VIEW events AS
 SELECT timestamp, {_names(columns)}, others AS other_fields, files.name AS file,
        chosen.row - files.first_row + 1 AS line
-FROM chosen ASOF JOIN files ON chosen.row >= files.first_row WHERE kind IS NULL;
+FROM chosen JOIN files ON chosen.row BETWEEN files.first_row AND files.last_row WHERE kind IS NULL;
 CREATE VIEW chosen_sessions AS SELECT * FROM all_sessions WHERE {" AND ".join(sessions)};
 CREATE VIEW sessions AS
 SELECT s.session_id, coalesce(a.peer_ip, c.peer_ip) AS peer_ip,

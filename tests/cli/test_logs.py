@@ -535,6 +535,14 @@ def test_query_has_each_session_and_the_place_of_each_event(log: Path, capfd: Ca
     assert text == [{"file": str(log), "line": 7, "text": log.read_text().splitlines()[6]}]
 
 
+def test_query_gives_events_as_they_stand_in_the_log(log: Path, capfd: Captured) -> None:
+    """Without ORDER BY the rows are in the order of the lines; ports are numbers, as all counts."""
+    sql = "SELECT line, typeof(status_port) AS port FROM events LIMIT 500"
+    rows = json.loads(said(capfd, "query", sql, "--json", str(log)))
+
+    assert rows == [{"line": line, "port": "BIGINT"} for line in range(1, 501)]
+
+
 def test_query_tells_columns_apart_and_writes_odd_values(log: Path, capfd: Captured) -> None:
     """Two columns of one name, a NULL, what is no number, and a time with a zone."""
     same = said(capfd, "query", "SELECT 1 AS a, 2 AS a, NULL -- why not", str(log))
