@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import resource
 import signal
 import subprocess
@@ -392,6 +393,17 @@ def test_summary_is_one_screen(log: Path, capfd: Captured, monkeypatch: pytest.M
             assert text in shown
 
     assert heights[1] < heights[0] <= 40
+
+
+@pytest.mark.parametrize(("columns", "lines"), [("80", "24"), ("80", "50"), ("120", "30")])
+def test_summary_fits_the_terminal(log: Path, columns: str, lines: str) -> None:
+    """Nothing of it has scrolled away when the prompt is back, and both pictures are there."""
+    shown = on_terminal("summary", str(log), COLUMNS=columns, LINES=lines)[1]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+
+    assert len(plain) < int(lines)
+    assert all(len(line) <= int(columns) for line in plain)
+    assert shown.count("each 6 h") == 2
 
 
 def test_summary_of_nothing_has_no_picture(tmp_path: Path, capfd: Captured) -> None:
