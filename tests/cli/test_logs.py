@@ -486,6 +486,9 @@ def test_report_is_one_page_that_needs_nothing(log: Path, tmp_path: Path, capfd:
     piped = said(capfd, "report", str(log), "--output", "-")
 
     assert page.count("<svg") == 3
+    assert re.findall(r"<tr><td>(p50|p95|p99|max)</td>(?:<td>[^<]+</td>){2}</tr>", page)[3:] == [
+        "max"
+    ]
     assert piped.count("<rect") == page.count("<rect") > 30
     for word in ("<script", "http:", "https:", "src=", "@import", "url("):
         assert word not in page
