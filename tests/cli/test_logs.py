@@ -84,6 +84,14 @@ def test_show_prints_each_line_and_filters(log: Path, capfd: Captured) -> None:
     assert said(capfd, "show", str(log), "--since", "10 min ago") == ""
 
 
+def test_a_time_of_day_ends_what_since_begins(log: Path, capfd: Captured) -> None:
+    """`--until 12:00` is the first noon after `--since`, whenever the question is asked."""
+    shown = said(capfd, "show", str(log), "--since", "2026-01-06T10:00", "--until", "12:00")
+    hours = {line[:13] for line in shown.splitlines()}
+
+    assert hours == {"2026-01-06T10", "2026-01-06T11"}
+
+
 def test_show_reads_several_daemons_in_the_order_of_time(tmp_path: Path, capfd: Captured) -> None:
     """Two logs are merged by their times, and what has no time stays in its place."""
     line = '{{"timestamp":"2026-01-05T00:00:0{}.000000Z","level":"info","event":"e{}"}}\n'

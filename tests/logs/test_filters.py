@@ -120,6 +120,28 @@ def test_moments_are_read_as_people_write_them(text: str, found: str) -> None:
     assert moment(text, NOW) == datetime.fromisoformat(found).replace(tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        ("2026-03-31T09:55", "10:05", "2026-03-31T10:05"),
+        ("2026-03-30T23:00", "01:00", "2026-03-31T01:00"),
+        ("2026-03-30T23:00", "23:00", "2026-03-31T23:00"),
+        ("2026-01-05T15:00", "15:10", "2026-01-05T15:10"),
+    ],
+)
+def test_a_time_of_day_ends_what_since_begins(since: str, until: str, found: str) -> None:
+    """`--since 15:00 --until 15:10` is ten minutes, also at five past, and over midnight."""
+    begin = datetime.fromisoformat(since).replace(tzinfo=UTC)
+
+    assert moment(until, NOW, begin) == datetime.fromisoformat(found).replace(tzinfo=UTC)
+
+
+def test_no_time_of_day_follows_the_last_day() -> None:
+    """Where the calendar ends, there is no moment."""
+    with pytest.raises(BadMoment):
+        moment("01:00", NOW, datetime(9999, 12, 31, 12, tzinfo=UTC))
+
+
 @pytest.mark.parametrize("text", ["", "ago", "soon", "2026-13-01", "99999999 years ago"])
 def test_what_is_no_moment_says_so(text: str) -> None:
     """Anything else is an error with the text in it."""

@@ -56,13 +56,14 @@ class Choice:
         now = datetime.now(UTC)
         try:
             with extra(command):
+                since = moment(self.since, now) if self.since else None
                 return Filter(
                     peers=tuple(ip_network(peer, strict=False) for peer in self.peer),
                     sessions=self.session,
                     events=self.event,
                     reasons=self.reason,
-                    since=moment(self.since, now) if self.since else None,
-                    until=moment(self.until, now) if self.until else None,
+                    since=since,
+                    until=moment(self.until, now, since) if self.until else None,
                     level=self.level,
                 )
         except BadMoment as error:
