@@ -136,12 +136,6 @@ def test_a_time_of_day_ends_what_since_begins(since: str, until: str, found: str
     assert moment(until, NOW, begin) == datetime.fromisoformat(found).replace(tzinfo=UTC)
 
 
-def test_no_time_of_day_follows_the_last_day() -> None:
-    """Where the calendar ends, there is no moment."""
-    with pytest.raises(BadMoment):
-        moment("01:00", NOW, datetime(9999, 12, 31, 12, tzinfo=UTC))
-
-
 @pytest.mark.parametrize("text", ["", "ago", "soon", "2026-13-01", "99999999 years ago"])
 def test_what_is_no_moment_says_so(text: str) -> None:
     """Anything else is an error with the text in it."""
