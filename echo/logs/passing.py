@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from contextlib import suppress
-from itertools import count, groupby
+from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,16 +149,15 @@ class Follower:
 
     def _files(self) -> Iterator[BinaryIO]:
         """Open the log's files, newest first; a turn leaves a gap in their numbers for a moment."""
-        missing = 0
-        for number in count():
+        number = missing = 0
+        while missing < 2 and (self._streams or not number):
+            name = f"{self.path}.{number}" if number else self.path
             try:
-                name = f"{self.path}.{number}" if number else self.path
                 yield open(name, "rb")  # noqa: PTH123, SIM115 - whoever takes it closes it
                 missing = 0
             except FileNotFoundError:
                 missing += 1
-            if missing > 1 or not self._streams:
-                return
+            number += 1
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
