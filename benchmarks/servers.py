@@ -87,9 +87,9 @@ def running(contestant: Contestant) -> Iterator[Server]:
                 server.log = read_log(directory)
 
 
-def start(contestant: Contestant, directory: Path) -> Server:
-    """Start the contestant's process."""
-    port = free_port()
+def start(contestant: Contestant, directory: Path, port: int = 0) -> Server:
+    """Start the contestant's process, on a free port where none is given."""
+    port = port or free_port()
     words = [word.format(port=port, directory=directory) for word in contestant.command]
     with (directory / "stderr").open("wb") as stderr:
         process = subprocess.Popen(

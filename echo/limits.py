@@ -97,6 +97,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "drain_timeout": (0, LONGEST),
 }
 
+# Until a read fills this much, a session has no larger buffer: most messages are short, and a
+# page for each idle session would be a sixth of what it costs.
+FIRST_BUFFER = KIB
 # The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a
 # burst of 500 connects wait for seconds.
 BACKLOG = 4096

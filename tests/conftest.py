@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -27,6 +28,11 @@ hypothesis.settings.register_profile(
     "echo", deadline=None, print_blob=True, max_examples=int(os.environ.get("EXAMPLES", "30"))
 )
 hypothesis.settings.load_profile("echo")
+
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def serve(
     with Signals() as signals:
         options["limits"] = _fitting(limits)
         make, handler = _kind(faults, certificates, listen.loop)
-        options["pin"] = _tune(listen.cpu)
+        options["pin"] = _tune(listen.processor)
         log = _open_log(logging)
         options |= {"log": log.configure(), "log_payload": log.debug}
         try:

@@ -36,7 +36,8 @@ class Listen:
     """Share the port with other daemons that do the same; the kernel spreads the clients."""
 
     cpu: str = "auto"
-    """Processor to stay on: auto (one, unless Python has no global lock), none, or its number."""
+    """Processor to stay on: its number, none, or auto: one, unless Python has no global lock or
+    --reuse-port has several daemons, which would all choose the same."""
 
     loop: Literal["auto", "compiled", "python"] = "auto"
     """The echo loop: compiled where it could be installed, or in Python, as TLS always is."""
@@ -45,6 +46,11 @@ class Listen:
     def address(self) -> tuple[str, int]:
         """Where to listen, if no socket is inherited."""
         return self.host or "127.0.0.1", 9000 if self.port is None else self.port
+
+    @property
+    def processor(self) -> str:
+        """Where to stay, as `tune` takes it."""
+        return "none" if self.reuse_port and self.cpu == "auto" else self.cpu
 
     @property
     def given(self) -> bool:

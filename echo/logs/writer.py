@@ -82,7 +82,8 @@ class LogWriter:
                 self._missing += 1
                 return
             self._append(line)
-            self._report_missing()
+            if self._missing:
+                self._report_missing()
         if not self._work.is_set():
             self._work.set()
 
@@ -119,9 +120,8 @@ class LogWriter:
         self._queued += len(line)
 
     def _report_missing(self) -> None:
-        if self._missing:
-            self._append(own_line(LOG_DROPPED, count=self._missing))
-            self._missing = 0
+        self._append(own_line(LOG_DROPPED, count=self._missing))
+        self._missing = 0
 
     # -- the writer's thread ------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class LogWriter:
         lines: list[bytes] = []
         with self._lock:
             size = 0
-            if not self._queue:
+            if self._missing and not self._queue:
                 self._report_missing()
             while self._queue and size < BATCH_BYTES:
                 lines.append(self._queue.popleft())

@@ -7,11 +7,16 @@ when this was installed; `EchoHandler` does the same everywhere.
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import TYPE_CHECKING
 
 from echo.events import Reason
 from echo.server import relay
 from echo.server.handler import EchoHandler
-from echo.server.sessions import SessionEnd
+from echo.server.session import SessionEnd
+
+if TYPE_CHECKING:
+    from echo.server.tuning import Pin
 
 REASONS = {
     relay.DRAIN: Reason.DRAINED,
@@ -22,6 +27,11 @@ REASONS = {
 }
 
 
+@cache
+def _processors(pin: Pin) -> relay.Processors:
+    return relay.Processors(pin.narrow, pin.wide)
+
+
 class CompiledHandler(EchoHandler):
     """`EchoHandler` with its loop in C; while payload is logged, the loop in Python takes over."""
 
@@ -30,26 +40,33 @@ class CompiledHandler(EchoHandler):
     def setup(self) -> None:
         """Prepare the compiled loop, which counts for the session from now on."""
         super().setup()
-        limits, pin = self.server.limits, self.server.pin
+        limits = self.server.limits
         self.session.counts = self.relay = relay.Relay(
             self.request.fileno(),
             self.server.bell.fileno(),
             self.buffer,
+            limits.buffer_size,
             self.server.payload_switch,
             limits.idle_timeout,
             limits.write_timeout,
             0 if self.deadline.at == math.inf else self.deadline.at,
             limits.max_bytes,
-            pin.narrow,
-            pin.wide,
+            _processors(self.server.pin),
         )
 
     def handle(self) -> None:
         """Run the echo loop."""
-        while (end := self.relay.run()) == relay.SHOW:
-            chunk = self.receive()
-            if not chunk:
+        while (end := self.relay.run()) in (relay.SHOW, relay.FULL):
+            if end == relay.FULL:
+                self.enlarge()
+            elif chunk := self.receive():
+                self.send_back(chunk)
+            else:
                 return
-            self.send_back(chunk)
         if end != relay.EOF:
             raise SessionEnd(REASONS[end])
+
+    def enlarge(self) -> None:
+        """Read on with the whole of `buffer_size`, in either loop."""
+        super().enlarge()
+        self.relay.buffer = self.buffer

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from echo.deadline import Deadline
 from echo.events import SESSION_DATA, Reason
-from echo.limits import PREVIEW_BYTES
-from echo.server.sessions import SessionEnd
+from echo.limits import FIRST_BUFFER, PREVIEW_BYTES
+from echo.server.session import SessionEnd
 from echo.server.sockets import unsent
 from echo.server.waiting import Waiter
 
@@ -24,15 +24,14 @@ class EchoHandler(socketserver.StreamRequestHandler):
     """Echoes one client's bytes until there is a reason to end.
 
     Reads at most `buffer_size` bytes and sends all of them back before it reads on, so that a
-    client that doesn't read is not read from either: the buffer never grows. It ends when the
-    peer has sent its end of stream, or with `SessionEnd` at a limit or a drain.
+    client that doesn't read is not read from either. It ends when the peer has sent its end of
+    stream, or with `SessionEnd` at a limit or a drain. The socket is used as it is: the base
+    class's two files, `rfile` and `wfile`, are not made.
     """
 
     server: EchoServer
     request: socket.socket
     loop = "python"
-    # Reads go straight to the socket, which saves the 4 KiB of a buffered `rfile`.
-    rbufsize = 0
 
     def handle(self) -> None:
         """Run the echo loop."""
@@ -41,13 +40,11 @@ class EchoHandler(socketserver.StreamRequestHandler):
 
     def setup(self) -> None:
         """Prepare the session's buffer and its clocks."""
-        super().setup()
         limits = self.server.limits
         self.session = self.server.sessions[self.request]
         self.request.setblocking(False)
         self.waiter = Waiter(self.request, self.server.bell)
-        # Anonymous memory costs the pages that are touched, a bytearray all of them.
-        self.buffer = memoryview(mmap.mmap(-1, limits.buffer_size))
+        self.buffer = memoryview(bytearray(min(limits.buffer_size, FIRST_BUFFER)))
         self.idle_timeout = limits.idle_timeout or math.inf
         self.max_bytes = limits.max_bytes or math.inf
         self.deadline = Deadline(limits.session_timeout or None)
@@ -64,9 +61,12 @@ class EchoHandler(socketserver.StreamRequestHandler):
             except BlockingIOError:  # it was the bell, or the input went away
                 continue
             counts.received_bytes += count
+            chunk = self.buffer[:count]
             if self.server.log_payload and count:
-                self.show(self.buffer[:count])
-            return self.buffer[:count]
+                self.show(chunk)
+            if count == len(self.buffer):
+                self.enlarge()
+            return chunk
         raise SessionEnd(Reason.DRAINED)
 
     def send_back(self, chunk: memoryview) -> None:
@@ -84,6 +84,13 @@ class EchoHandler(socketserver.StreamRequestHandler):
         """Give the buffer, or as much of it as `max_bytes` still allows."""
         left = self.max_bytes - self.session.counts.received_bytes
         return self.buffer if left >= len(self.buffer) else self.buffer[: int(left)]
+
+    def enlarge(self) -> None:
+        """Read on with the whole of `buffer_size`, if it isn't that already."""
+        size = self.server.limits.buffer_size
+        if len(self.buffer) < size:
+            # Anonymous memory costs the pages that are touched, a bytearray all of them.
+            self.buffer = memoryview(mmap.mmap(-1, size))
 
     def wait_for_input(self) -> None:
         """Wait until there is something to read, as long as the peer may stay silent."""
@@ -106,6 +113,9 @@ class EchoHandler(socketserver.StreamRequestHandler):
         # which a slow reader takes its time for. One that has read nothing is stuck.
         if unsent(self.request) >= waiting:
             raise SessionEnd(Reason.WRITE_TIMEOUT)
+
+    def finish(self) -> None:
+        """Leave the socket to the server, which knows how to close it."""
 
     def show(self, chunk: memoryview) -> None:
         """Log one read, for whoever asked to see the payload."""

@@ -14,7 +14,7 @@ from proxyprotocol.result import is_ipv4, is_ipv6
 from echo.deadline import Deadline
 from echo.events import Reason
 from echo.limits import PROXY_HEADER_BYTES, PROXY_LINE_BYTES, PROXY_TIMEOUT
-from echo.server.sessions import SessionEnd
+from echo.server.session import SessionEnd
 from echo.server.sockets import peer_of
 from echo.server.waiting import Waiter
 

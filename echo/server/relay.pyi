@@ -2,27 +2,32 @@ from array import array
 
 EOF: int
 SHOW: int
+FULL: int
 DRAIN: int
 BYTE_LIMIT: int
 IDLE_TIMEOUT: int
 SESSION_TIMEOUT: int
 WRITE_TIMEOUT: int
 
+class Processors:
+    def __init__(self, narrow: frozenset[int], wide: frozenset[int]) -> None: ...
+
 class Relay:
     received_bytes: int
     sent_bytes: int
+    buffer: memoryview
 
     def __init__(
         self,
         fd: int,
         bell: int,
         buffer: memoryview,
+        buffer_size: int,
         switch: array[int],
         idle: float,
         patience: float,
         deadline: float,
         max_bytes: int,
-        narrow: frozenset[int],
-        wide: frozenset[int],
+        processors: Processors,
     ) -> None: ...
     def run(self) -> int: ...

@@ -33,8 +33,8 @@ cdef extern from "<sched.h>" nogil:
     int sched_setaffinity(int thread, size_t size, const cpu_set_t *cpus)
 
 cdef enum:
-    eof, show, drain, byte_limit, idle_timeout, session_timeout, write_timeout, failed
-EOF, SHOW, DRAIN, BYTE_LIMIT, IDLE_TIMEOUT, SESSION_TIMEOUT, WRITE_TIMEOUT = range(eof, failed)
+    eof, show, full, drain, byte_limit, idle_timeout, session_timeout, write_timeout, failed
+EOF, SHOW, FULL, DRAIN, BYTE_LIMIT, IDLE_TIMEOUT, SESSION_TIMEOUT, WRITE_TIMEOUT = range(failed)
 
 cdef enum:
     # A session that has lasted for so many exchanges works on any processor from then on. Until
@@ -42,41 +42,52 @@ cdef enum:
     pinned_exchanges = 16
 
 
-cdef class Relay:
-    """One session's loop and its two counts; `fd` must not block and must stay open meanwhile.
+cdef class Processors:
+    """The processors that a session is on at first, and later; empty is no change."""
 
-    Times are seconds, `deadline` is one on the monotonic clock; 0 is none, as for `max_bytes`.
-    `narrow` and `wide` are the processors to be on at first and later; empty is no change.
-    """
-
-    cdef public long long received_bytes, sent_bytes
-    cdef unsigned char[::1] buffer
-    cdef int[::1] switch
-    cdef int fd, bell, error
-    cdef double idle, patience, deadline
-    cdef long long max_bytes, exchanges
-    cdef bint pinned
     cdef cpu_set_t narrow, wide
+    cdef bint pinned
 
-    def __init__(self, int fd, int bell, buffer, switch, double idle, double patience,
-                 double deadline, long long max_bytes, narrow, wide):
-        self.fd, self.bell, self.buffer, self.switch = fd, bell, buffer, switch
-        self.idle, self.patience, self.deadline = idle, patience, deadline
-        self.max_bytes = max_bytes
+    def __init__(self, narrow, wide):
         self.pinned = bool(narrow)
         fill(&self.narrow, narrow)
         fill(&self.wide, wide)
 
-    def run(self):
-        """Echo until an end, or until `switch[0]` says that reads are to be shown; say which.
 
-        `OSError` is the connection's.
+cdef class Relay:
+    """One session's loop and its two counts; `fd` must not block and must stay open meanwhile.
+
+    Times are seconds, `deadline` is one on the monotonic clock; 0 is none, as for `max_bytes`.
+    `buffer` may be replaced by a larger one, of `buffer_size` bytes at the most, between runs.
+    """
+
+    cdef public long long received_bytes, sent_bytes
+    cdef public unsigned char[::1] buffer
+    cdef int[::1] switch
+    cdef Processors processors
+    cdef int fd, bell, error
+    cdef double idle, patience, deadline
+    cdef long long max_bytes, exchanges
+    cdef ssize_t buffer_size
+
+    def __init__(self, int fd, int bell, buffer, ssize_t buffer_size, switch, double idle,
+                 double patience, double deadline, long long max_bytes, Processors processors):
+        self.fd, self.bell, self.buffer, self.switch = fd, bell, buffer, switch
+        self.idle, self.patience, self.deadline = idle, patience, deadline
+        self.max_bytes, self.buffer_size, self.processors = max_bytes, buffer_size, processors
+
+    def run(self):
+        """Echo until an end, or until there is something that only Python can do; say which.
+
+        `SHOW`: `switch[0]` says that reads are to be shown. `FULL`: a read has filled a buffer
+        that may be larger. `OSError` is the connection's.
         """
         cdef int code
         with nogil:
+            self.stay_on(&self.processors.wide)
             code = self.loop()
             self.error = errno
-            self.stay_on(&self.narrow)
+            self.stay_on(&self.processors.narrow)
         if code == failed:
             raise OSError(self.error, strerror(self.error).decode())
         return code
@@ -84,14 +95,17 @@ cdef class Relay:
     cdef int loop(self) noexcept nogil:
         cdef pollfd watched[2]
         cdef ssize_t count
-        cdef int code, last
+        cdef int code = 0, last = 0
+        cdef bint first = not self.exchanges  # which may have come with the connection
         watched[0].fd, watched[0].events = self.fd, POLLIN
         watched[1].fd, watched[1].events = self.bell, POLLIN
         while not self.max_bytes or self.received_bytes < self.max_bytes:
-            code = self.wait(watched, 2, self.idle, idle_timeout)
+            if not first:
+                code = self.wait(watched, 2, self.idle, idle_timeout)
+                last = watched[1].revents  # the bell: what has come is echoed, then no more
             if code or self.switch[0]:
                 return code or show
-            last = watched[1].revents  # the bell: what has come is echoed, then no more
+            first = False
             count = recv(self.fd, &self.buffer[0], self.room(), MSG_DONTWAIT)
             if count < 0 and errno != EAGAIN and errno != EINTR:
                 return failed
@@ -100,10 +114,12 @@ cdef class Relay:
             code = self.send_back(count)
             if code or last:
                 return code or drain
+            if count == self.buffer.shape[0] and count < self.buffer_size:
+                return full
         return byte_limit
 
     cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:
-        if self.pinned and self.exchanges >= pinned_exchanges:
+        if self.processors.pinned and self.exchanges >= pinned_exchanges:
             sched_setaffinity(0, sizeof(cpu_set_t), cpus)
 
     cdef size_t room(self) noexcept nogil:
@@ -119,7 +135,7 @@ cdef class Relay:
         self.received_bytes += count
         self.exchanges += 1
         if self.exchanges == pinned_exchanges:
-            self.stay_on(&self.wide)
+            self.stay_on(&self.processors.wide)
         watched.fd, watched.events = self.fd, POLLOUT
         while done < count:
             sent = send(self.fd, &self.buffer[done], count - done, MSG_DONTWAIT | MSG_NOSIGNAL)

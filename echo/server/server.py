@@ -31,7 +31,8 @@ from echo.events import Reason, Refusal
 from echo.limits import Limits
 from echo.server.listener import ListeningServer
 from echo.server.refusals import Refusals
-from echo.server.sessions import Session, SessionEnd, Sessions
+from echo.server.session import Session, SessionEnd
+from echo.server.sessions import Sessions
 from echo.server.sockets import BROKEN, linger, peer_of
 from echo.server.threads import SessionThreads
 from echo.server.tuning import ANYWHERE, Pin
@@ -188,13 +189,14 @@ class EchoServer(ListeningServer):
             if refusal is not None:
                 self.refusals.add(refusal, session.peer_ip, session.peer_port)
             elif self.sessions.open(session):
-                self._opened(session)
+                self.emit(events.SESSION_ACCEPTED, **session.first_line())
                 self.process_request_thread(session.request, client_address)
         except BaseException:  # noqa: BLE001 - an overridden hook may raise anything
             session.reason = Reason.ERROR
             self._contain(session.request, client_address)
         finally:
-            self._discard(session.request)
+            if session.request.fileno() >= 0:  # whatever became of the hooks that close it
+                self._discard(session.request)
             self._ended(session, session.reason)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -246,35 +248,12 @@ class EchoServer(ListeningServer):
         self.sessions.give_back(request)
         request.close()
 
-    def _opened(self, session: Session) -> None:
-        self.emit(
-            events.SESSION_ACCEPTED,
-            session_id=session.session_id,
-            peer_ip=session.peer_ip,
-            peer_port=session.peer_port,
-            fd=session.request.fileno(),
-            active_sessions=session.active_sessions,
-            **session.proxy,
-        )
-
     def _ended(self, session: Session, reason: Reason) -> None:
         """Write the last line, unless somebody else does."""
-        facts = self.sessions.end(session, reason)
-        if facts is None:
-            return
-        self.emit(
-            events.SESSION_CLOSED,
-            session_id=facts.session_id,
-            peer_ip=facts.peer_ip,
-            peer_port=facts.peer_port,
-            reason=facts.reason.value,
-            received_bytes=facts.received_bytes,
-            sent_bytes=facts.sent_bytes,
-            duration_s=facts.duration_s,
-            **facts.tls,
-            **({"detail": facts.detail} if facts.detail else {}),
-        )
-        self.sessions.forget(session)
+        line = self.sessions.end(session, reason)
+        if line is not None:
+            self.emit(events.SESSION_CLOSED, **line)
+            self.sessions.forget(session)
 
     def _discard(self, request: socket.socket) -> None:
         self.sessions.give_back(request)

@@ -1,103 +1,26 @@
-"""Sessions: the facts of each one, and the register of all that are alive."""
+"""The register of the sessions that are alive, and the totals of those that were."""
 
 from __future__ import annotations
 
 import socket
 import threading
-import time
 from bisect import bisect_left
 from collections import Counter
-from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from echo.events import Reason, Refusal
+from echo.events import Refusal
 from echo.server.sockets import network_of
 from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
+    from echo.events import Reason
     from echo.limits import Limits
-    from echo.server.relay import Relay
+    from echo.server.session import Session
 
 
 # Seconds: from a health check's few milliseconds to the longest session there is by default.
 DURATION_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 3600.0, 21600.0, 86400.0)
-
-
-class SessionEnd(Exception):
-    """Raised in a handler to end its session for a reason other than the peer's end of stream.
-
-    `detail` says what was wrong, where the reason alone can't; never in the peer's words.
-    """
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason.value)
-        self.reason = reason
-        self.detail = detail
-
-
-@dataclass(slots=True)
-class Counts:
-    """Bytes of one session's payload: read by the loop, and taken back by the kernel."""
-
-    received_bytes: int = 0
-    sent_bytes: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """The facts of one session, from its acceptance to its one closing line.
-
-    Its own thread counts the bytes and sets `reason`; all others only read.
-    """
-
-    session_id: str
-    request: socket.socket
-    peer_ip: str
-    peer_port: int
-    counts: Counts | Relay = field(default_factory=Counts)
-    active_sessions: int = 0  # when it got its place, itself included
-    reason: Reason = Reason.EOF
-    # What only some sessions have to say in their lines, by the log's names.
-    proxy: dict[str, str | int] = field(default_factory=dict)
-    tls: dict[str, str] = field(default_factory=dict)
-    detail: str = ""
-    obstacle: SessionEnd | None = None  # ends it before its handler has run
-    started: float = field(default_factory=time.monotonic)
-    # The four below change under the register's lock only.
-    placed: bool = False  # it counts against the limits
-    opened: bool = False  # its thread has begun, and it counts as accepted
-    ended: bool = False  # its last line is somebody's already
-    cut: bool = False
-
-    def __repr__(self) -> str:
-        return (
-            f"<Session {self.session_id} {self.peer_ip}:{self.peer_port} "
-            f"{self.received_bytes} in, {self.sent_bytes} out>"
-        )
-
-    @property
-    def received_bytes(self) -> int:
-        """Bytes that the loop has read."""
-        return self.counts.received_bytes
-
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes of them that the kernel has taken back."""
-        return self.counts.sent_bytes
-
-    def counted(self) -> Counts:
-        """Copy the counts while its thread, which may need no lock for that, goes on counting.
-
-        In this order: so no more has been sent than was received.
-        """
-        sent = self.sent_bytes
-        return Counts(self.received_bytes, sent)
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds since it was accepted, on a clock that is never set back."""
-        return round(time.monotonic() - self.started, 6)
 
 
 @dataclass(slots=True)
@@ -223,11 +146,11 @@ class Sessions:
             if session is not None:
                 self._free_place(session)
 
-    def end(self, session: Session, reason: Reason) -> Session | None:
-        """Add it to the totals; give its final facts to the one who is to write its last line.
+    def end(self, session: Session, reason: Reason) -> dict[str, Any] | None:
+        """Add it to the totals; give its last line's fields to the one who is to write it.
 
-        They are a copy: the thread of a session that was given up may still be counting. A
-        session whose thread has never begun has no line at all.
+        They are its facts now: the thread of a session that was given up may still be counting.
+        A session whose thread has never begun has no line at all.
         """
         with self._lock:
             if session.ended:
@@ -237,13 +160,12 @@ class Sessions:
             if not session.opened:
                 self._forget(session)
                 return None
+            line = session.last_line()
             self.reasons[reason] += 1
-            self.durations.add(session.duration_s)
-            facts = copy(session)
-            facts.counts = session.counted()
-            self._received_bytes += facts.received_bytes
-            self._sent_bytes += facts.sent_bytes
-            return facts
+            self.durations.add(line["duration_s"])
+            self._received_bytes += line["received_bytes"]
+            self._sent_bytes += line["sent_bytes"]
+            return line
 
     def forget(self, session: Session) -> None:
         """Take it out of the register: nothing more will be heard of it."""

@@ -12,7 +12,7 @@ from echo.deadline import Deadline
 from echo.events import Reason
 from echo.limits import LINGER_TIMEOUT, TLS_TIMEOUT
 from echo.server.handler import EchoHandler
-from echo.server.sessions import SessionEnd
+from echo.server.session import SessionEnd
 from echo.tls import TlsError, TlsSocket, explain, wrap
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from echo.events import Reason
 from echo.limits import LONGEST
 from echo.server import EchoHandler, EchoServer
-from echo.server.sessions import SessionEnd
+from echo.server.session import SessionEnd
 from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:

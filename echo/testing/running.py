@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from echo.limits import Limits
     from echo.server.proxy import Proxies
-    from echo.server.sessions import Session
+    from echo.server.session import Session
 
 # Seconds that the end of the `with` block waits for sessions before it cuts them.
 DRAIN_TIMEOUT = 5.0

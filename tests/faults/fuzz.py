@@ -23,7 +23,7 @@ from echo.logs.passing import lines_of
 from echo.logs.pretty import pretty
 from echo.server.handler import preview
 from echo.server.proxy import Proxies
-from echo.server.sessions import SessionEnd
+from echo.server.session import SessionEnd
 from echo.server.waiting import Bell
 from tests import vocabulary
 

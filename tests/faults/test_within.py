@@ -11,7 +11,8 @@ import pytest
 from echo import EchoClient, EchoServer
 from echo.limits import Limits
 from echo.logs.lines import bounded_line
-from echo.server.sessions import Session, Sessions
+from echo.server.session import Session
+from echo.server.sessions import Sessions
 from echo.testing import running_server
 from tests import vocabulary
 from tests.faults.peers import fill

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import socket
@@ -199,7 +200,7 @@ def test_the_soft_limit_is_raised(daemon: Start) -> None:
 
 
 def test_several_daemons_share_a_port(daemon: Start) -> None:
-    """With `--reuse-port` a second daemon listens on the first one's port."""
+    """With `--reuse-port` a second daemon listens on the first one's port, on any processor."""
     first = daemon("--reuse-port")
     second = daemon("--reuse-port", "--port", str(first.port))
     for _ in range(20):
@@ -208,6 +209,7 @@ def test_several_daemons_share_a_port(daemon: Start) -> None:
     wait_until(lambda: len(first.events("session.closed") + second.events("session.closed")) == 20)
 
     assert second.port == first.port
+    assert os.sched_getaffinity(second.pid) == os.sched_getaffinity(0)
 
 
 def use(client: EchoClient, number: int) -> None:

@@ -14,7 +14,8 @@ import pytest
 from echo import EchoClient, Limits
 from echo.client import EchoEnded
 from echo.client.tls import trusting
-from echo.server.sessions import Session, Sessions
+from echo.server.session import Session
+from echo.server.sessions import Sessions
 from echo.server.tls import BadCertificate, Certificates
 from echo.testing import running_server
 from tests.authority import Authority
