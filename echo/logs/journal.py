@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -28,8 +29,7 @@ T = TypeVar("T")
 # temporary folder, until that has this size. A million events are about 200 MB.
 MEMORY_BYTES = 256 * MIB
 SPILL_BYTES = 32 * 1024 * MIB
-# Bytes that are written to a file at a time, which DuckDB reads with all its threads: a pipe it
-# would read with one. Shorter pieces leave some of them idle, longer ones only take more room.
+# Bytes that are written to a file for DuckDB to read, while the next are written to another one.
 PIECE_BYTES = 32 * MIB
 
 
@@ -72,7 +72,7 @@ class Journal:
             self._worker = stack.enter_context(ThreadPoolExecutor(max_workers=1))
             for setting in _SETTINGS:
                 self.execute(f"SET {setting}")
-            self._load(Path(folder, "piece"))
+            self._load(Path(folder))
             self._relate()
             self._choose()
             self._lock()
@@ -107,7 +107,9 @@ class Journal:
 
         INT is heard here, while within DuckDB one may get lost. It ends the work.
         """
-        future = self._worker.submit(work)
+        return self._result(self._worker.submit(work))
+
+    def _result(self, future: Future[T]) -> T:
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -118,15 +120,18 @@ class Journal:
 
     # -- from files to tables -----------------------------------------------------------
 
-    def _load(self, piece: Path) -> None:
+    def _load(self, folder: Path) -> None:
         """Let DuckDB parse the lines, as many at a time as fit into a file."""
         self.feed = Feed(self.files)
         self.execute(tables.create_lines(self.columns))
         insert = tables.insert_lines(self.columns)
         blocks = self.feed.blocks()
-        while _fill(piece, blocks):
-            self.execute(insert, [str(piece)])
-        piece.unlink()
+        parsing: Future[Any] = self._worker.submit(int)  # nothing yet
+        pieces = cycle((folder / "one", folder / "other"))
+        while _fill(piece := next(pieces), blocks):
+            self._result(parsing)
+            parsing = self._worker.submit(self.database.execute, insert, [str(piece)])
+        self._result(parsing)
         for file in self.files:
             file.close()
 

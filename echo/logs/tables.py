@@ -38,8 +38,8 @@ COLUMNS = {
 }
 
 TEXT = "text"  # the whole line, beside the columns
-# What the figures and the promises are worked out of; all the others take as much again in time
-# and in memory.
+# What the figures and the promises are worked out of; the others take a third more time, and more
+# memory than there is.
 NEEDED = tuple(
     dict.fromkeys(
         (
