@@ -20,6 +20,7 @@ def main() -> int:
     """Run the command line. To stop a daemon on request is success at any moment of its life."""
     serving = "serve" in sys.argv[1:]
     if serving:
+        _pass_over_others()
         _answer_stops(_leave)
     from echo.cli import main as run
 
@@ -33,6 +34,13 @@ def main() -> int:
 def _answer_stops(answer: "Handler") -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, answer)
+
+
+def _pass_over_others() -> None:
+    """Let no signal that the daemon takes later end it before: it has nothing to reopen yet."""
+    names = ("SIGHUP", "SIGUSR1", "SIGUSR2")
+    for number in [getattr(signal, name) for name in names if hasattr(signal, name)]:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # What Python puts around OpenSSL's words: the library and a name before, its own line after.
 _DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
+# All that OpenSSL says of a file that it can't read is the name of its own part.
+_PLAINER = {"PEM lib": "not PEM, cut short, or locked with a passphrase"}
 
 
 class TlsError(ConnectionError):
@@ -117,7 +119,9 @@ def explain(error: ssl.SSLError) -> str:
 
     >>> explain(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)"))
     'wrong version number'
+    >>> explain(ssl.SSLError(9, "[SSL] PEM lib (_ssl.c:3905)"))
+    'not PEM, cut short, or locked with a passphrase'
     """
     verdict = getattr(error, "verify_message", "")
     said = _DECORATION.sub("", str(error.args[-1])).partition(": ")[0]
-    return f"{said}: {verdict}" if verdict else said
+    return f"{said}: {verdict}" if verdict else _PLAINER.get(said, said)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -17,14 +21,21 @@ PACKAGES = {
     "promtool": "prometheus",
     "ss": "iproute2",
 }
+# Installing systemd would change the machine: its scripts make users and services, and clean
+# /tmp. Its packages are only unpacked, into a folder that is gone when the tests are over, and
+# no script of theirs runs.
+UNPACKED = {"systemd-analyze": "systemd"}
 
 
 def need(program: str) -> str:
     """Give the program's path, after installing it if need be; skip the test where none is."""
     path = shutil.which(program)
     if path is None and _may_install():
-        _install(PACKAGES.get(program, program))
-        path = shutil.which(program)
+        if program in UNPACKED:
+            path = _unpack(program, UNPACKED[program])
+        else:
+            _install(PACKAGES.get(program, program))
+            path = shutil.which(program)
     if path is None:
         pytest.skip(f"{program} is not installed, and can't be: not root, or no apt-get")
     return path
@@ -34,11 +45,41 @@ def _may_install() -> bool:
     return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
-def _install(package: str) -> None:
-    install = ("install", "-y", "-qq", "--no-install-recommends", package)
+def _install(*words: str) -> None:
+    install = ("install", "-y", "-qq", "--no-install-recommends", *words)
     if _apt_get(*install):
         _apt_get("update", "-qq")
         _apt_get(*install)
+
+
+@cache
+def _unpack(program: str, package: str) -> str | None:
+    """Unpack a package, and what it needs and is not installed; give a script that runs it."""
+    folder = Path(tempfile.mkdtemp(prefix="unpacked-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "partial").mkdir()
+    here = ("-o", f"Dir::Cache::archives={folder}", "-o", "APT::Sandbox::User=root")
+    _install("--download-only", *here, package)
+    for archive in folder.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", archive, folder / "root"], check=True)
+    for binary in folder.glob(f"root/**/bin/{program}"):
+        return _script(folder, binary)
+    return None
+
+
+def _script(folder: Path, binary: Path) -> str:
+    """Write a script that runs an unpacked program with the libraries and units beside it."""
+    libraries = sorted({str(path.parent) for path in folder.glob("root/**/*.so*")})
+    units = [str(path) for path in folder.glob("root/**/systemd/system")]
+    script = folder / binary.name
+    script.write_text(
+        "#!/bin/sh\n"
+        f"export LD_LIBRARY_PATH={':'.join(libraries)}\n"
+        f"export SYSTEMD_UNIT_PATH={':'.join(units)}:\n"
+        f'exec {binary} "$@"\n'
+    )
+    script.chmod(0o755)
+    return str(script)
 
 
 def _apt_get(*arguments: str) -> int:

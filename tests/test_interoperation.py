@@ -45,6 +45,7 @@ def compiled(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     "line", [["ncat", "127.0.0.1", "PORT"], ["socat", "-t30", "-", "TCP:127.0.0.1:PORT"]]
 )
+@pytest.mark.long
 def test_sixteen_mebibytes_come_back_twenty_at_once(daemon: Start, line: list[str]) -> None:
     """Twenty at once get 16 MiB each back, byte-exact, through tools that are not ours."""
     process = daemon()

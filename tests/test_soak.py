@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SECONDS = float(os.environ.get("ECHO_SOAK_SECONDS", "20"))
 
 
-@pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS + 120)
 def test_mixed_traffic_and_faults(tmp_path: Path) -> None:
     """No corrupt byte, no line that differs from what a client saw, nothing left over."""

@@ -10,12 +10,15 @@ from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from echo.testing import Faults, faults
 from tests.waiting import seconds
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "testing.md"
 
 
+@pytest.mark.long
 def test_the_example_runs_in_a_project_of_its_own(tmp_path: Path) -> None:
     """A project that has nothing but the two files finds the fixtures, and passes."""
     client, tests = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from cyclopts.completion import ShellDetectionError
+from cyclopts.completion import ShellDetectionError, detect_shell
 
 from echo.cli import app
 from echo.cli.failure import USAGE, Failure, reason
@@ -24,7 +24,8 @@ def install_completion(
         File to write instead, which nothing loads by itself.
     """
     try:
-        path = app.install_completion(shell=shell, output=output, add_to_startup=output is None)
+        chosen = shell or detect_shell()
+        path = app.install_completion(shell=chosen, output=output, add_to_startup=output is None)
     except ShellDetectionError as error:
         raise Failure(
             "can't tell which shell this is: name it with --shell bash, zsh or fish", USAGE
@@ -34,3 +35,5 @@ def install_completion(
             f"can't install the completion: {reason(error)}; name a file with --output"
         ) from error
     print(f"completion is in {path}; it is there in the next shell you open")
+    if chosen == "zsh":
+        print("zsh completes where ~/.zshrc has: autoload -Uz compinit && compinit")

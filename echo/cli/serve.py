@@ -53,18 +53,19 @@ if TYPE_CHECKING:
 LOG_FLUSH_TIMEOUT = 1.0
 
 
+def _group(title: str, place: int) -> Parameter:
+    """Show the fields of a group of settings as flags of their own, below a heading."""
+    return Parameter(name="*", group=Group(title, sort_key=place))
+
+
 def serve(
     *,
-    listen: Annotated[Listen, Parameter(name="*", group=Group("Listening", sort_key=1))] = Listen(),
-    limits: Annotated[Limits, Parameter(name="*", group=Group("Limits", sort_key=2))] = Limits(),
-    logging: Annotated[Logging, Parameter(name="*", group=Group("Log", sort_key=3))] = Logging(),
-    tls: Annotated[Encryption, Parameter(name="*", group=Group("TLS", sort_key=4))] = Encryption(),
-    proxying: Annotated[
-        Proxying, Parameter(name="*", group=Group("Behind a load balancer", sort_key=5))
-    ] = Proxying(),
-    monitoring: Annotated[
-        Monitoring, Parameter(name="*", group=Group("Status", sort_key=6))
-    ] = Monitoring(),
+    listen: Annotated[Listen, _group("Listening", 1)] = Listen(),
+    limits: Annotated[Limits, _group("Limits", 2)] = Limits(),
+    logging: Annotated[Logging, _group("Log", 3)] = Logging(),
+    tls: Annotated[Encryption, _group("TLS", 4)] = Encryption(),
+    proxying: Annotated[Proxying, _group("Behind a load balancer", 5)] = Proxying(),
+    monitoring: Annotated[Monitoring, _group("Status", 6)] = Monitoring(),
     fault: Annotated[
         tuple[str, ...], Parameter(group=Group("Tests of clients", sort_key=9), negative="")
     ] = (),
@@ -78,15 +79,11 @@ def serve(
     """
     faults = _faults(fault)
     certificates = tls.certificates()
-    if certificates and faults.active():
-        raise Failure("serve: --fault can't speak TLS: leave one of them out", USAGE)
-    if certificates and listen.loop == "compiled":
-        raise Failure("serve: --loop compiled can't speak TLS: leave one of them out", USAGE)
+    make, handler = _kind(faults, certificates, listen.loop)
     options: dict[str, Any] = {"proxies": proxying.proxies(), "reuse_port": listen.reuse_port}
     sockets = _inherited(listen, monitoring)
     with Signals() as signals:
         options["limits"] = _fitting(limits)
-        make, handler = _kind(faults, certificates, listen.loop)
         options["pin"] = _tune(listen.processor)
         log = _open_log(logging)
         options |= {"log": log.configure(), "log_payload": log.debug}
@@ -95,15 +92,8 @@ def serve(
                 _bind(make, sockets.get("echo") or listen.address, handler, options) as server,
                 _status(sockets.get("status") or monitoring.address, server, log) as status,
             ):
-                daemon = Daemon(
-                    server,
-                    log,
-                    signals,
-                    notifier=Notifier(),
-                    certificates=certificates,
-                    status=status,
-                )
-                stop = daemon.run()
+                parts: dict[str, Any] = {"certificates": certificates, "status": status}
+                stop = Daemon(server, log, signals, notifier=Notifier(), **parts).run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
     return 0 if stop is Stop.SIGNAL else SOFTWARE
@@ -148,6 +138,10 @@ def _faults(words: tuple[str, ...]) -> Faults:
 
 def _kind(faults: Faults, certificates: Certificates | None, loop: str) -> Kind:
     """Choose the server and its handler: those that do wrong only where that is asked for."""
+    if certificates and faults.active():
+        raise Failure("serve: --fault can't speak TLS: leave one of them out", USAGE)
+    if certificates and loop == "compiled":
+        raise Failure("serve: --loop compiled can't speak TLS: leave one of them out", USAGE)
     if faults.active():
         return partial(FaultyServer, faults=faults), FaultyHandler
     return EchoServer, certificates.handler() if certificates else _handler(loop)

@@ -118,17 +118,22 @@ class Proxying:
     """Whether a load balancer says who the peers are."""
 
     proxy_protocol: Annotated[bool, Parameter(negative="")] = False
-    """Expect a PROXY header, version 1 or 2, at the beginning of each connection."""
+    """Expect a PROXY header, version 1 or 2, on each connection; needs --proxy-from."""
 
     proxy_from: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    """Network or address of a proxy whose header is believed, as 10.0.0.0/8; may be repeated."""
+    """Proxy to believe, an address or network as 10.0.0.0/8; may be repeated; no other is heard."""
 
     def proxies(self) -> Proxies | None:
         """Say whose header is believed, if there is to be one."""
-        if self.proxy_protocol != bool(self.proxy_from):
+        if self.proxy_protocol and not self.proxy_from:
             raise Failure(
-                "serve: --proxy-protocol and --proxy-from go together: say whose header to believe",
+                "serve: --proxy-protocol believes nobody by itself: name the proxy's address or "
+                "network, as in --proxy-from 10.0.0.0/8",
                 USAGE,
+            )
+        if self.proxy_from and not self.proxy_protocol:
+            raise Failure(
+                "serve: --proxy-from is of no use without --proxy-protocol: add it", USAGE
             )
         try:
             return Proxies(map(ip_network, self.proxy_from)) if self.proxy_from else None

@@ -111,7 +111,9 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Accept until `shutdown`; raise `OSError` for what is wrong with the listening socket.
 
-        Looks up every `poll_interval` seconds at the latest, for `service_actions`.
+        Looks up every `poll_interval` seconds at the latest, for `service_actions`. After a
+        `shutdown` nothing listens any more, while sessions go on: who comes then is refused at
+        once, and may ask another daemon, instead of waiting for a reset.
         """
         self._loop_over.clear()
         waiter = Waiter(self.socket, self._stop_bell)
@@ -122,6 +124,8 @@ class ListeningServer(socketserver.ThreadingTCPServer):
                 self._look_after()
                 self.turns += 1
         finally:
+            if self._stopping:
+                self.socket.close()
             self._loop_over.set()
 
     def shutdown(self) -> None:

@@ -58,8 +58,11 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def page(self, accept: str) -> Answer:
-        """Write the metrics in the format that the scraper asks for."""
-        encode, content_type = choose_encoder(accept)
+        """Write the metrics in the format that the scraper asks for, if that can be told."""
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # it compares a version that is no number with one that is
+            encode, content_type = choose_encoder("")
         return Answer(encode(self._registry), content_type)
 
     def collect(self) -> Iterator[Metric]:

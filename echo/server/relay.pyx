@@ -40,6 +40,8 @@ cdef enum:
     # A session that has lasted for so many exchanges works on any processor from then on. Until
     # then it stays where the accept loop is: one takes three times as many short sessions.
     pinned_exchanges = 16
+    # Of so many reads in a row one polls, whatever there is: for the bell, and for the clock.
+    eager_reads = 16
 
 
 cdef class Processors:
@@ -96,16 +98,17 @@ cdef class Relay:
         cdef pollfd watched[2]
         cdef ssize_t count
         cdef int code = 0, last = 0
-        cdef bint first = not self.exchanges  # which may have come with the connection
+        # What comes first is often there with the connection, and a read that filled the buffer
+        # left more behind: poll has nothing to say then.
+        cdef bint filled, waiting = not self.exchanges
         watched[0].fd, watched[0].events = self.fd, POLLIN
         watched[1].fd, watched[1].events = self.bell, POLLIN
         while not self.max_bytes or self.received_bytes < self.max_bytes:
-            if not first:
+            if not waiting:
                 code = self.wait(watched, 2, self.idle, idle_timeout)
                 last = watched[1].revents  # the bell: what has come is echoed, then no more
             if code or self.switch[0]:
                 return code or show
-            first = False
             count = recv(self.fd, &self.buffer[0], self.room(), MSG_DONTWAIT)
             if count < 0 and errno != EAGAIN and errno != EINTR:
                 return failed
@@ -114,8 +117,10 @@ cdef class Relay:
             code = self.send_back(count)
             if code or last:
                 return code or drain
-            if count == self.buffer.shape[0] and count < self.buffer_size:
+            filled = count == self.buffer.shape[0]
+            if filled and count < self.buffer_size:
                 return full
+            waiting = filled and self.exchanges % eager_reads
         return byte_limit
 
     cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:

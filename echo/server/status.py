@@ -147,7 +147,7 @@ class _StatusHandler(BaseHTTPRequestHandler):
         self._answer(self._page(), body=False)
 
     def _page(self) -> Answer:
-        page = self.server.pages.get(urlsplit(self.path).path)
+        page = self.server.pages.get(_path_of(self.path))
         if page is None:
             known = "\n".join(sorted(self.server.pages))
             return Answer(f"no such page; there is\n{known}\n".encode(), code=HTTPStatus.NOT_FOUND)
@@ -165,3 +165,10 @@ class _StatusHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Say nothing: stderr is the daemon's."""
+
+
+def _path_of(target: str) -> str:
+    """Give the path of a request's target, which may be a whole address, and a bad one."""
+    with suppress(ValueError):
+        return urlsplit(target).path
+    return ""

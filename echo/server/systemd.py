@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 FIRST_DESCRIPTOR = 3
 # A socket of this name is for the status server; the one other is for the echo.
 STATUS_NAME = "status"
-# Seconds that a manager which reads nothing may hold the main thread up.
+# Seconds that a manager which reads nothing may hold the main thread up, once.
 SEND_TIMEOUT = 1.0
+# Digits of the largest number that a manager means: 2**64 - 1, which is "never".
+MOST_DIGITS = 20
 
 
 class BadDescriptor(ValueError):
@@ -38,12 +40,12 @@ def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, socket.socke
     """
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
-    count = environ.get("LISTEN_FDS", "")
-    if not count.isascii() or not count.isdigit():
-        raise BadDescriptor(f"LISTEN_FDS is {count!r}, which is no number")
+    count = _number(environ.get("LISTEN_FDS", ""))
+    if count is None:
+        raise BadDescriptor(f"LISTEN_FDS is {environ.get('LISTEN_FDS', '')!r:.40}, no number")
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     sockets: dict[str, socket.socket] = {}
-    for index in range(int(count)):
+    for index in range(count):
         fd = FIRST_DESCRIPTOR + index
         name = (names[index] if index < len(names) else "") or str(fd)
         sockets[name if name not in sockets else f"{name}-{fd}"] = _listening(fd, name)
@@ -77,6 +79,7 @@ class Notifier:
         self.watchdog = _watchdog(environ)
         self._status = ""
         self._turns = -1
+        self._patience = SEND_TIMEOUT
 
     def __repr__(self) -> str:
         return f"<Notifier {self._address!r}, watchdog {self.watchdog:g} s>"
@@ -109,12 +112,19 @@ class Notifier:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(SEND_TIMEOUT)
+            sock.settimeout(self._patience)
+            self._patience = 0.0
             sock.sendto("\n".join(lines).encode(), self._address)
+            self._patience = SEND_TIMEOUT
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:
-    microseconds = environ.get("WATCHDOG_USEC", "")
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return math.inf
-    return (int(microseconds) if microseconds.isdecimal() else 0) / 1e6 or math.inf
+    return (_number(environ.get("WATCHDOG_USEC", "")) or 0) / 1e6 or math.inf
+
+
+def _number(text: str) -> int | None:
+    """Read a number as a manager writes it; None for what is none."""
+    whole = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+    return int(text) if whole else None

@@ -110,6 +110,38 @@ def test_bash_completes(tmp_path: Path) -> None:
     assert answers == [["serve"], ["--max-sessions", "--max-sessions-per-peer"]]
 
 
+@pytest.mark.parametrize(
+    ("shell", "start_up", "ask", "answer"),
+    [
+        ("fish", "", 'complete -C "echod serve --max-s" | cut -f 1', "--max-sessions-per-peer"),
+        ("zsh", "autoload -Uz compinit\ncompinit -u\n", "print $_comps[echod]", "_cyclopts_echod"),
+    ],
+    ids=["fish", "zsh"],
+)
+def test_the_other_shells_find_it(
+    tmp_path: Path, shell: str, start_up: str, ask: str, answer: str
+) -> None:
+    """The same command installs it for fish and for zsh, and says what zsh needs for that."""
+    environ = {**os.environ, "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
+    environ |= {"PATH": f"{Path(sys.executable).parent}:{environ['PATH']}"}
+    (tmp_path / ".zshrc").write_text(start_up)
+    answers = [
+        subprocess.run(
+            [need(shell), "-i", "-c", command],
+            env={name: text for name, text in environ.items() if not name.startswith("XDG_")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=seconds(20),
+        ).stdout.splitlines()
+        for command in (f"echod --install-completion --shell {shell}", ask)
+    ]
+
+    assert answer in answers[1]
+    assert ("compinit" in answers[0][-1]) == (shell == "zsh")
+
+
 def test_an_unknown_shell_is_a_usage_error(tmp_path: Path) -> None:
     """Where the shell can't be told, the line says how to name it."""
     done = subprocess.run(

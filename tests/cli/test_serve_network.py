@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     [
         (["serve", "--tls-cert", "x"], "TLS needs both --tls-cert and --tls-key"),
         (["serve", "--tls-client-ca", "x"], "TLS needs both --tls-cert and --tls-key"),
-        (["serve", "--proxy-protocol"], "go together"),
-        (["serve", "--proxy-from", "127.0.0.1"], "go together"),
+        (["serve", "--proxy-protocol"], "as in --proxy-from 10.0.0.0/8"),
+        (["serve", "--proxy-from", "127.0.0.1"], "of no use without --proxy-protocol"),
         (["serve", "--proxy-protocol", "--proxy-from", "nonsense"], "takes networks"),
         (["serve", "--proxy-protocol", "--proxy-from", "10.0.0.1/8"], "has host bits set"),
         (["serve", "--status-port", "70000"], "status-port"),

@@ -44,6 +44,7 @@ def found(serve: Serve, **options: int) -> Finding:
 # -- what is found -------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_dropped_nul_bytes_are_found() -> None:
     """The smallest case is one NUL."""
     finding = found(planted.drops_nul)
@@ -60,6 +61,7 @@ def test_a_loss_after_a_half_close_is_found() -> None:
     assert finding.problem == "the server ended the stream at offset 0, with 1 bytes missing"
 
 
+@pytest.mark.long
 def test_a_break_beyond_4096_is_found() -> None:
     """The smallest case is the first size beyond."""
     finding = found(planted.breaks_beyond_4096)
@@ -232,6 +234,7 @@ def test_socat_with_cat_passes() -> None:
         passes(address)
 
 
+@pytest.mark.long
 def test_ncat_with_cat_is_right_but_for_the_half_close() -> None:
     """Before version 7.96, ncat forgets what cat has not answered yet when the peer half-closes.
 
@@ -248,8 +251,7 @@ def test_ncat_with_cat_is_right_but_for_the_half_close() -> None:
     assert rest is None
     if tuple(int(number) for number in numbers) < (7, 96):
         assert finding is not None
-        assert finding.case.half_close
-        assert len(finding.case.payload) < 100  # a race, which it may win now and then
+        assert finding.case.half_close  # of any size: it is a race
 
 
 XINETD = """

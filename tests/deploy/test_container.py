@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
 from echo.cli import app
 
-FOLDER = Path(__file__).parents[2] / "deploy"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy"
 DOCKERFILE = (FOLDER / "container" / "Dockerfile").read_text()
 MANIFEST = (FOLDER / "kubernetes" / "echod.yaml").read_text()
 
@@ -29,6 +31,25 @@ def test_the_commands_are_ones_that_there_are(command: list[str]) -> None:
     _, bound, _ = app.parse_args(command, exit_on_error=False, print_error=False)
 
     assert bound.arguments
+
+
+def build_needs() -> set[str]:
+    """Give the files and folders that the package is built from."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    metadata, options = setup["metadata"], setup["options.data_files"]
+    data = [name for names in options.values() for name in names.split()]
+    described = metadata["long_description"].removeprefix("file:").strip()
+    licences = metadata["license_files"].split()
+    return {"echo", "pyproject.toml", "setup.cfg", "setup.py", described, *licences, *data}
+
+
+def test_the_image_gets_all_that_the_package_is_built_from() -> None:
+    """What the ignore file lets through is that, and nothing else."""
+    lines = (FOLDER / "container" / "Dockerfile.dockerignore").read_text().splitlines()
+
+    assert "*" in lines
+    assert {line[1:] for line in lines if line.startswith("!")} == build_needs()
 
 
 def test_a_pod_has_the_time_to_drain() -> None:

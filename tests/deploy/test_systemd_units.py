@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -43,14 +43,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def systemd_analyze() -> str:
-    """Give its path; it is never installed for a test, since it comes with all of systemd."""
-    path = shutil.which("systemd-analyze")
-    if path is None:
-        pytest.skip("systemd-analyze is not installed")
-    return path
-
-
 def settings(unit: str, name: str) -> list[str]:
     """Give the values of one setting, in their order."""
     lines = (FOLDER / unit).read_text().splitlines()
@@ -60,7 +52,7 @@ def settings(unit: str, name: str) -> list[str]:
 @pytest.mark.parametrize("unit", SERVICES)
 def test_the_exposure_is_low(unit: str) -> None:
     """At 1.5 or lower of 10, by systemd's own count."""
-    command = [systemd_analyze(), "security", "--offline=true", "--no-pager"]
+    command = [need("systemd-analyze"), "security", "--offline=true", "--no-pager"]
     done = subprocess.run(
         [*command, f"--threshold={EXPOSURE}", str(FOLDER / unit)],
         capture_output=True,
@@ -71,19 +63,42 @@ def test_the_exposure_is_low(unit: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def complaints(folder: Path, unit: str) -> list[str]:
+    """Give what systemd says against a unit, and the drop-ins that are in `folder` already."""
+    for name in (*SERVICES, "echod.socket"):
+        text = (FOLDER / name).read_text().replace("/usr/local/bin/echod", sys.executable)
+        (folder / name).write_text(text.replace("Documentation=man:echod(1)\n", ""))
+    target = folder / unit.replace("@", "@0")
+    target.write_text((folder / unit).read_text())
+    command = [need("systemd-analyze"), "verify", "--man=no", str(target)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    return [line for line in done.stderr.splitlines() if "echod" in line or str(folder) in line]
+
+
 @pytest.mark.parametrize("unit", [*SERVICES, "echod.socket"])
 def test_systemd_finds_nothing_wrong(unit: str, tmp_path: Path) -> None:
     """Each setting is known, and each value is one that it can have."""
-    for name in (*SERVICES, "echod.socket"):
-        text = (FOLDER / name).read_text().replace("/usr/local/bin/echod", sys.executable)
-        (tmp_path / name).write_text(text.replace("Documentation=man:echod(1)\n", ""))
-    target = tmp_path / unit.replace("@", "@0")
-    target.write_text((tmp_path / unit).read_text())
-    command = [systemd_analyze(), "verify", "--man=no", str(target)]
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
-    own = [line for line in done.stderr.splitlines() if "echod" in line or str(tmp_path) in line]
+    assert complaints(tmp_path, unit) == []
 
-    assert own == []
+
+@pytest.mark.parametrize("more", ["", "UnheardOf=1\n"])
+def test_what_the_page_adds_for_tls_is_valid(more: str, tmp_path: Path) -> None:
+    """The drop-in for the certificate is one that systemd takes; a wrong one would be seen."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (drop_in,) = re.findall(r"^```ini\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    folder = tmp_path / "echod.service.d"
+    folder.mkdir()
+    (folder / "tls.conf").write_text(drop_in + more)
+
+    assert len(complaints(tmp_path, "echod.service")) == more.count("\n")
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_failure_that_lasts_does_not_end_the_restarts(unit: str) -> None:
+    """Five starts take longer than the ten seconds in which systemd allows no more."""
+    (pause,) = settings(unit, "RestartSec")
+
+    assert 5 * int(pause) > 10
 
 
 def test_both_services_have_the_same_sandbox() -> None:
@@ -111,7 +126,7 @@ def members(name: str) -> set[str]:
     """Give the system calls of a group, which may hold other groups."""
     if not name.startswith("@"):
         return {name}
-    command = [systemd_analyze(), "syscall-filter", "--no-pager", name]
+    command = [need("systemd-analyze"), "syscall-filter", "--no-pager", name]
     text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     found = [line.strip() for line in text.splitlines()[1:] if not line.strip().startswith("#")]
     return {call for entry in found if entry for call in members(entry)}
@@ -120,13 +135,16 @@ def members(name: str) -> set[str]:
 def sandboxed(folder: Path, *command: str) -> list[str]:
     """Wrap a command as the unit does: no user, no capability, no call that isn't allowed.
 
-    The root is read-only, /home and /root are empty, and /tmp is its own.
+    The root is read-only, /home and /root are empty, and /tmp is its own. Of what ProcSubset=pid
+    would hide, the one file that echod reads is empty.
     """
+    hidden = ("--ro-bind", "/dev/null", "/proc/stat")
     visible = [("--ro-bind", str(p), str(p)) for p in (ROOT, sys.prefix, sys.base_prefix)]
     return [
         *(need("bwrap"), "--unshare-user", "--uid", "65534", "--gid", "65534", "--unshare-ipc"),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/root"),
         *("--tmpfs", "/home", *(word for words in visible for word in words)),
+        *(hidden if "pid" in settings("echod.service", "ProcSubset") else ()),
         *("--bind", str(folder), str(folder), "--chdir", "/"),
         *("--cap-drop", "ALL", "--die-with-parent", "--new-session"),
         *(sys.executable, "-c", SANDBOX, allowed_calls("echod.service"), *command),
@@ -162,6 +180,7 @@ def test_it_runs_within_what_its_unit_allows(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=seconds(20))
 
     assert b"echod_received_bytes_total 5.0" in metrics
+    assert b"process_open_fds" in metrics
     assert len(processors) == 1
     assert (process.returncode, said) == (0, b"")
     assert b"server.stopped" in log.read_bytes()

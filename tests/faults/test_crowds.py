@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.peers import Crowd
 
 if TYPE_CHECKING:
     from tests.faults.peers import Start
 
 
+@pytest.mark.long
 def test_thousands_connect_wake_and_close_at_once(daemon: Start) -> None:
     """5,000 connect at once; 2,000 of them wake at once, then all; 5,000 close at once."""
     process = daemon("--max-sessions-per-peer", "5000", fault="brisk")
@@ -24,6 +27,7 @@ def test_thousands_connect_wake_and_close_at_once(daemon: Start) -> None:
     assert process.events("session.refused") == []
 
 
+@pytest.mark.long
 def test_five_hundred_connect_at_once(daemon: Start) -> None:
     """None of a burst waits for the system's second try: all are through at the first."""
     process = daemon(fault="brisk")

@@ -125,6 +125,7 @@ def test_a_start_with_few_descriptors_serves_few(daemon: Start, connect: Peers) 
 
 
 @pytest.mark.parametrize("count", [7, 9, 12, 16])
+@pytest.mark.long
 def test_too_few_descriptors_to_start(daemon: Start, count: int) -> None:
     """Where there is no room for the daemon itself it says so in one line, or it serves."""
     process = daemon(before=lambda: few(count), started=False)

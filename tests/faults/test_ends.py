@@ -23,6 +23,7 @@ def reasons(process: DaemonProcess, count: int) -> list[str]:
 # -- reset at each stage ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_connect_and_reset_at_once(daemon: Start, connect: Peers) -> None:
     """A connection that is gone before anybody looked is a session that was reset, or is none."""
     process = daemon()
@@ -90,6 +91,7 @@ def test_a_reset_while_it_lingers(daemon: Start, connect: Peers) -> None:
 # -- limits -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_peers_that_never_end_are_ended(daemon: Start, connect: Peers) -> None:
     """Who never reads, who never writes and who trickles: each by its own limit, all at once."""
     process = daemon("--write-timeout", "1", "--idle-timeout", "1", "--session-timeout", "2.5")
@@ -113,6 +115,7 @@ def test_peers_that_never_end_are_ended(daemon: Start, connect: Peers) -> None:
 
 
 @pytest.mark.parametrize("loop", ["python", "auto"])
+@pytest.mark.long
 def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers, loop: str) -> None:
     """A peer that reads, however slowly, makes progress: only one that reads nothing is stuck."""
     process = daemon("--write-timeout", "1", "--loop", loop)
@@ -131,6 +134,7 @@ def test_a_slow_reader_is_not_a_stuck_one(daemon: Start, connect: Peers, loop: s
 
 
 @pytest.mark.parametrize("limit", [1, 100_000, 5_000_000])
+@pytest.mark.long
 def test_the_byte_limit_in_mid_stream(daemon: Start, connect: Peers, limit: int) -> None:
     """Still sending, reading late: exactly the limit comes back, then the end, never a reset."""
     process = daemon("--max-bytes", str(limit))

@@ -49,6 +49,7 @@ def test_the_seeds(name: str) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="no atheris here")
+@pytest.mark.long
 def test_by_coverage(tmp_path: Path) -> None:
     """Each target holds for what atheris finds, which sees which branches an input takes."""
     fuzzers = {

@@ -83,6 +83,7 @@ def elsewhere() -> Iterator[str]:
         yield name
 
 
+@pytest.mark.long
 def test_a_cut_cable_is_found(daemon: Start, elsewhere: str) -> None:
     """The link goes down under an idle session: it ends, for no other reason than that."""
     process = daemon("--host", HERE, "--idle-timeout", "0", fault="keepalive:1/1/2")

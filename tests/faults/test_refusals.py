@@ -58,6 +58,7 @@ def test_one_peer_can_t_take_every_place(daemon: Start, connect: Peers) -> None:
     assert read_to_end(connect(process.port, "127.0.0.16")) == b""
 
 
+@pytest.mark.long
 def test_a_flood_of_refusals(daemon: Start, connect: Peers) -> None:
     """However many are refused, the lines are few, and their counts add up."""
     process = daemon("--max-sessions", "1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.peers import echoes, read_to_end
 from tests.waiting import wait_until
 
@@ -34,6 +36,7 @@ def test_a_refused_peer_doesn_t_count_against_its_limit(daemon: Start, connect: 
     assert echoes(connect(process.port, "127.0.0.9"))
 
 
+@pytest.mark.long
 def test_a_thread_that_hangs_in_its_start_ends_the_daemon(daemon: Start, connect: Peers) -> None:
     """The watchdog sees that nobody accepts any more; the daemon ends with a code and a reason."""
     process = daemon(fault="threads:hang+impatient")

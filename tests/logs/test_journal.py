@@ -180,6 +180,7 @@ def test_a_damaged_gz_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     assert "gzip" in problems[1]
 
 
+@pytest.mark.long
 def test_memory_is_bounded_by_no_line_and_no_file(tmp_path: Path) -> None:
     """A line of 400 MB and a million short ones are read within the memory of the promise."""
     path = tmp_path / "echo.jsonl"

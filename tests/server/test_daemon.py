@@ -225,6 +225,7 @@ def use(client: EchoClient, number: int) -> None:
         client.close()
 
 
+@pytest.mark.long
 def test_three_hundred_sessions_ended_in_every_way(daemon: Start) -> None:
     """300 sessions with every kind of end leave 300 accepted and 300 closed lines, all right."""
     process = daemon("--max-bytes", "1000", "--idle-timeout", "3", "--drain-timeout", "20")

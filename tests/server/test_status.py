@@ -129,6 +129,15 @@ def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
     assert found["echod_sessions_active", ""] == 0
 
 
+def test_a_format_that_nobody_knows_is_answered_with_the_plain_one() -> None:
+    """Whatever stands in the Accept header, there is a page."""
+    with running_server() as server:
+        answer = Metrics(server.server, QuietLog()).page("application/openmetrics-text; version=x")
+
+    assert answer.content_type.startswith("text/plain")
+    assert samples(answer.body.decode())["echod_sessions_active", ""] == 0
+
+
 # -- the pages of a daemon ----------------------------------------------------------------
 
 
@@ -273,8 +282,9 @@ def _drip(sock: socket.socket) -> None:
         (b"GET /".ljust(65_537, b"x"), b"414"),
         (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"431"),
         (b"\x16\x03\x01 junk\r\n\r\n", b""),
+        (b"GET http://[/ HTTP/1.1\r\n\r\n", b"404"),
     ],
-    ids=["post", "long", "headers", "tls"],
+    ids=["post", "long", "headers", "tls", "address"],
 )
 def test_bad_requests_are_answered_and_nothing_more(
     status: StatusServer, log: EventList, capfd: Any, request_: bytes, answer: bytes

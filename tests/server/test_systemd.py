@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,6 +128,34 @@ def test_a_manager_that_is_gone_is_no_harm(daemon: Start, tmp_path: Path) -> Non
         assert client.echo(b"hello") == b"hello"
 
 
+def fill(manager: Manager) -> None:
+    """Send the manager messages until it has no room for another, whoever sends it."""
+    with suppress(BlockingIOError):
+        while True:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.sendto(b"old", manager.path)
+
+
+def test_a_manager_that_reads_nothing_is_no_harm(daemon: Start, manager: Manager) -> None:
+    """It holds the daemon up for a second, once; what it is told when it reads again, it hears."""
+    fill(manager)
+    process = daemon(env=environment(manager))
+    with process.client() as client:
+        assert client.echo(b"hello") == b"hello"
+    for count in range(1, 6):
+        process.send(signal.SIGHUP)
+        process.wait_for("log.reopened", count)
+    manager.sock.setblocking(False)
+    with suppress(BlockingIOError):
+        manager.wait_for("nothing")
+    manager.sock.settimeout(seconds(20))
+    process.send(signal.SIGHUP)
+
+    assert manager.wait_for("RELOADING=1")
+    assert set(manager.heard[:-1]) == {"old"}
+
+
 # -- the watchdog -------------------------------------------------------------------------
 
 
@@ -136,6 +164,16 @@ def test_the_watchdog_is_fed_while_the_accept_loop_turns(daemon: Start, manager:
     daemon(env=environment(manager, WATCHDOG_USEC="1000000"))
     for _ in range(3):
         manager.wait_for("WATCHDOG=1")
+
+
+def test_a_watchdog_without_patience_takes_no_processor(daemon: Start, manager: Manager) -> None:
+    """It is fed twenty times a second at the most, and the accept loop turns as often."""
+    process = daemon(env=environment(manager, WATCHDOG_USEC="1"))
+    before = process.cpu_seconds()
+    for _ in range(20):
+        manager.wait_for("WATCHDOG=1")
+
+    assert process.cpu_seconds() - before < 0.5
 
 
 def test_the_watchdog_is_not_fed_when_the_accept_loop_hangs(manager: Manager) -> None:
@@ -158,6 +196,7 @@ def test_the_watchdog_is_not_fed_when_the_accept_loop_hangs(manager: Manager) ->
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, math.inf),
         ({"WATCHDOG_USEC": "0"}, math.inf),
         ({"WATCHDOG_USEC": "soon"}, math.inf),
+        ({"WATCHDOG_USEC": "9" * 5000}, math.inf),
     ],
 )
 def test_the_watchdog_is_for_whom_it_names(environ: Mapping[str, str], wanted: float) -> None:
@@ -301,10 +340,10 @@ def test_what_is_no_listening_tcp_socket_is_refused(tmp_path: Path, make: Any) -
     assert "descriptor 3 (echo) is no" in said
 
 
-@pytest.mark.parametrize("count", ["", "many", "-1", "¹"])
+@pytest.mark.parametrize("count", ["", "many", "-1", "¹", "9" * 5000], ids=lambda count: count[:9])
 def test_a_count_that_is_none_is_refused(count: str) -> None:
-    """LISTEN_FDS is a number."""
-    with pytest.raises(BadDescriptor, match="no number"):
+    """LISTEN_FDS is a number, and one that can be meant."""
+    with pytest.raises(BadDescriptor, match=r"no number$"):
         inherited({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count})
 
 
@@ -328,6 +367,7 @@ def keep_connecting(address: tuple[str, int], over: threading.Event, tally: list
             tally.append(type(error).__name__)
 
 
+@pytest.mark.long
 def test_a_restart_under_load_refuses_nobody(tmp_path: Path) -> None:
     """The manager keeps the socket: connections wait in the kernel while the daemon is away.
 

@@ -413,7 +413,7 @@ def test_files_that_do_not_fit_are_refused(authority: Authority, tmp_path: Path)
     cases = {
         (cert, other, None): "key values mismatch",
         (*old, None): "certificate has expired",
-        (junk, key, None): "PEM",
+        (junk, key, None): "not PEM",
         (tmp_path / "none", key, None): "No such file",
         (cert, key, junk): "no certificate",
         (cert, key, tmp_path / "none"): "No such file",
@@ -445,7 +445,7 @@ def test_a_key_with_a_passphrase_is_refused_without_asking(authority: Authority)
         [need("openssl"), *command, "-in", key, "-out", locked], check=True, capture_output=True
     )
 
-    with pytest.raises(BadCertificate, match="PEM"):
+    with pytest.raises(BadCertificate, match="locked with a passphrase"):
         Certificates(cert, locked)
 
 
