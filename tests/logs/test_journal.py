@@ -106,7 +106,7 @@ def test_a_line_keeps_its_number_wherever_a_block_ends(pieces: list[bytes]) -> N
 
 
 def test_lines_are_in_their_order_in_the_table() -> None:
-    """However DuckDB shares a large log out among its threads, each row has its line's number."""
+    """In a log that is read in several pieces each row has its own line's number."""
     data = b"".join(EVENT[:-4] + b'"%d"}\n' % number for number in range(400_000))
     with Journal([LogFile("a", "a", io.BytesIO(data))], None, (*NEEDED, "path")) as journal:
         found = journal.row("SELECT count(*) FILTER (path::INT = rowid), count(*) FROM lines")
