@@ -59,10 +59,12 @@ class CompiledHandler(EchoHandler):
         while (end := self.relay.run()) in (relay.SHOW, relay.FULL):
             if end == relay.FULL:
                 self.enlarge()
-            elif chunk := self.receive():
-                self.send_back(chunk)
-            else:
+                continue
+            self.request.setblocking(False)  # which the loop in C asks for with each call
+            chunk = self.receive()
+            if not chunk:
                 return
+            self.send_back(chunk)
         if end != relay.EOF:
             raise SessionEnd(REASONS[end])
 

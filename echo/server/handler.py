@@ -35,6 +35,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Run the echo loop."""
+        self.request.setblocking(False)
         while chunk := self.receive():
             self.send_back(chunk)
 
@@ -42,7 +43,6 @@ class EchoHandler(socketserver.StreamRequestHandler):
         """Prepare the session's buffer and its clocks."""
         limits = self.server.limits
         self.session = self.server.sessions[self.request]
-        self.request.setblocking(False)
         self.waiter = Waiter(self.request, self.server.bell)
         self.buffer = memoryview(bytearray(min(limits.buffer_size, FIRST_BUFFER)))
         self.idle_timeout = limits.idle_timeout or math.inf

@@ -57,7 +57,7 @@ cdef class Processors:
 
 
 cdef class Relay:
-    """One session's loop and its two counts; `fd` must not block and must stay open meanwhile.
+    """One session's loop and its two counts; `fd` must stay open meanwhile.
 
     Times are seconds, `deadline` is one on the monotonic clock; 0 is none, as for `max_bytes`.
     `buffer` may be replaced by a larger one, of `buffer_size` bytes at the most, between runs.

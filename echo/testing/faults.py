@@ -235,10 +235,11 @@ class FaultyServer(EchoServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept; while connections are refused, accepting fails, and that is no failure."""
+        refusing = self.faults.refuse  # or it did when this began
         try:
             return super().get_request()
         except OSError as error:
-            if not self.faults.refuse:
+            if not refusing and not self.faults.refuse:
                 raise
             self._pause()
             raise BlockingIOError from error
