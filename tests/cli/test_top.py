@@ -25,7 +25,7 @@ from echo.cli.top.drawing import screen
 from echo.client.live import parsed
 from tests.authority import Authority
 from tests.cli.test_connect import Terminal
-from tests.client.test_live import ROW, page, sample
+from tests.client.test_live import ROW, Pages, page, sample
 from tests.server.test_status import status_port
 from tests.waiting import seconds, wait_until
 
@@ -272,10 +272,22 @@ def process(daemon: Start) -> DaemonProcess:
     return daemon("--status-port", "0")
 
 
+@pytest.fixture
+def url() -> Iterator[str]:
+    """Serve a page that says always the same, where no daemon is needed."""
+    pages = Pages()
+    with pages.server:
+        yield pages.url
+
+
+def url_of(process: DaemonProcess) -> str:
+    """Say where a daemon's pages are."""
+    return f"http://127.0.0.1:{status_port(process)}"
+
+
 @contextmanager
-def watching(process: DaemonProcess, folder: Path) -> Iterator[Terminal]:
+def watching(url: str, folder: Path) -> Iterator[Terminal]:
     """Run it on a terminal, and wait for its first screen."""
-    url = f"http://127.0.0.1:{status_port(process)}"
     terminal = Terminal([sys.executable, "-m", "echo", "top", url, "--interval", "0.1"], folder)
     try:
         shows(terminal, "quit")
@@ -304,7 +316,7 @@ def resized(terminal: Terminal, width: int, height: int) -> None:
 
 def test_a_daemon_s_sessions_come_and_go(process: DaemonProcess, tmp_path: Path) -> None:
     """What is on the screen is what the daemon does; `q` quits and gives the terminal back."""
-    with watching(process, tmp_path) as terminal:
+    with watching(url_of(process), tmp_path) as terminal:
         with process.client() as client:
             client.echo(b"x" * 1234)
             shows(terminal, f"127.0.0.1:{client.sock.getsockname()[1]}", "1.2K", "reading")
@@ -323,7 +335,7 @@ def test_a_daemon_that_goes_away_comes_back(
     process: DaemonProcess, daemon: Start, tmp_path: Path
 ) -> None:
     """Its last sessions stay on the screen; the next daemon is shown by itself."""
-    with watching(process, tmp_path) as terminal:
+    with watching(url_of(process), tmp_path) as terminal:
         process.stop()
         shows(terminal, "no answer: Connection refused")
         again = daemon("--status-port", str(status_port(process)))
@@ -336,11 +348,9 @@ def test_a_daemon_that_goes_away_comes_back(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_an_end_gives_the_terminal_back(
-    process: DaemonProcess, tmp_path: Path, number: int, code: int
-) -> None:
+def test_an_end_gives_the_terminal_back(url: str, tmp_path: Path, number: int, code: int) -> None:
     """Ctrl-C, TERM and a hang-up: the usual codes, and the screen as it was before."""
-    with watching(process, tmp_path) as terminal:
+    with watching(url, tmp_path) as terminal:
         during = termios.tcgetattr(terminal.master)[3]
         terminal.process.send_signal(number)
         got = terminal.process.wait(seconds(20))
@@ -353,9 +363,9 @@ def test_an_end_gives_the_terminal_back(
         )
 
 
-def test_a_stop_gives_the_terminal_to_the_shell(process: DaemonProcess, tmp_path: Path) -> None:
+def test_a_stop_gives_the_terminal_to_the_shell(url: str, tmp_path: Path) -> None:
     """Ctrl-Z leaves the screen as it was; when it goes on it draws again."""
-    with watching(process, tmp_path) as terminal:
+    with watching(url, tmp_path) as terminal:
         terminal.process.send_signal(signal.SIGTSTP)
         stat = Path(f"/proc/{terminal.process.pid}/stat")
         wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
@@ -378,7 +388,7 @@ def test_in_a_pipe_it_is_a_table(process: DaemonProcess, capsys: Output) -> None
     """One look, plain, nothing cut off, exit code 0."""
     with process.client() as client:
         client.echo(b"hello")
-        code = main(["top", f"http://127.0.0.1:{status_port(process)}"])
+        code = main(["top", url_of(process)])
     lines = capsys.readouterr().out.splitlines()
 
     assert code == 0
