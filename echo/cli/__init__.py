@@ -60,6 +60,17 @@ _COMMANDS = {
         "gets wrong.\n\n"
         "A case is shrunk to the smallest, shown so that it can be repeated, and exit code 1.",
     ),
+    "top": (
+        "echo.cli.top:top",
+        "Show the live sessions of a daemon with --status-port, like htop(1).\n\n"
+        "Where there is no terminal it prints them once. F1 shows the keys, q quits.",
+    ),
+    "demo": (
+        "echo.cli.demo:demo",
+        "Show the sockets of a small server and three clients, step by step.\n\n"
+        "Each descriptor, address and TCP state is read from the system. On a terminal a key goes "
+        "on at once.",
+    ),
     "logs": ("echo.cli.logs:logs_app", "Read the JSON logs."),
 }
 for _name, (_path, _help) in _COMMANDS.items():

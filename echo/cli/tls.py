@@ -42,10 +42,15 @@ class ClientTls:
             raise Failure(
                 f"{command}: --tls-client-cert and --tls-client-key go together: give both", USAGE
             )
-        try:
-            return trusting(self.tls_ca, cert=self.tls_client_cert, key=self.tls_client_key)
-        except OSError as error:
-            why = explain(error) if isinstance(error, ssl.SSLError) else reason(error)
-            raise Failure(
-                f"{command}: can't use {_FILES}: {why}; name PEM files", CONFIG
-            ) from error
+        return context_for(command, self.tls_ca, self.tls_client_cert, self.tls_client_key)
+
+
+def context_for(
+    command: str, ca: Path | None, cert: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
+    """Make a context of these files; raise a `Failure` of `command` for what can't be used."""
+    try:
+        return trusting(ca, cert=cert, key=key)
+    except OSError as error:
+        why = explain(error) if isinstance(error, ssl.SSLError) else reason(error)
+        raise Failure(f"{command}: can't use {_FILES}: {why}; name PEM files", CONFIG) from error

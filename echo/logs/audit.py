@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from echo.logs.filters import Filter
-from echo.logs.promises import CREATE_COMPARED, CREATE_GAPS, checks
+from echo.logs.promises import CREATE_COMPARED, CREATE_GAPS, CREATE_SUMS, checks
 
 if TYPE_CHECKING:
     from echo.logs.journal import Journal
@@ -91,4 +91,5 @@ def _prepare(journal: Journal) -> None:
     journal.execute("CREATE TEMP TABLE unfinished (row BIGINT)")
     journal.fill("unfinished", [[row] for row in sorted(journal.feed.unfinished)])
     journal.execute(CREATE_GAPS)
+    journal.execute(CREATE_SUMS)
     journal.execute(CREATE_COMPARED)

@@ -13,7 +13,7 @@ from echo.logs.files import READ_ERRORS
 from echo.logs.lines import HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from echo.logs.files import LogFile
@@ -32,40 +32,38 @@ KINDS = (TORN, HUGE, NOT_UTF8, FOREIGN)
 MARK = "\x01"
 # Never inside a valid line, so that a reader may take it for its column separator.
 SEPARATOR = "\x02"
-_ODD = (b"\x00", MARK.encode(), SEPARATOR.encode(), b"\r", b"\n\n")
+_ODD = (b"\x00", MARK.encode(), SEPARATOR.encode(), b"\r")
 
 
 class Feed:
-    """Writes the lines of log files, tamed, to `write`, and knows where each came from.
+    """Gives the lines of log files, tamed, and knows where each came from.
 
     `first_rows` says with which line, counted through all files from 0, each file begins;
     `unfinished` holds the last lines that have no end of line.
     """
 
-    def __init__(self, files: Sequence[LogFile], write: Callable[[bytes], object]) -> None:
+    def __init__(self, files: Sequence[LogFile]) -> None:
         self.files = files
         self.rows = 0
         self.first_rows: list[int] = []
         self.unfinished: set[int] = set()
-        self._write = write
 
     def __repr__(self) -> str:
         return f"<Feed {self.rows} lines of {len(self.first_rows)}/{len(self.files)} files>"
 
-    def run(self) -> None:
-        """Pass all files on. One that can't be read to its end says so in its `problem`."""
+    def blocks(self) -> Iterator[bytes]:
+        """Give all lines, many at once. A file that can't be read to its end has a `problem`."""
         for file in self.files:
             self.first_rows.append(self.rows)
             if file.stream is not None:
-                for lines in self._blocks(file, file.stream):
-                    self._pass_on(lines)
+                yield from map(self._tame, self._raw(file, file.stream))
 
     def place(self, row: int) -> tuple[str, int]:
         """Give the file and the line in it, counted from 1."""
         index = bisect_right(self.first_rows, row) - 1
         return self.files[index].name, row - self.first_rows[index] + 1
 
-    def _blocks(self, file: LogFile, stream: BinaryIO) -> Iterator[bytes]:
+    def _raw(self, file: LogFile, stream: BinaryIO) -> Iterator[bytes]:
         """Give whole lines, many at once."""
         rest = b""
         while block := _read(file, stream):
@@ -79,11 +77,11 @@ class Feed:
             self.unfinished.add(self.rows)
             yield rest + b"\n"
 
-    def _pass_on(self, lines: bytes) -> None:
-        if not _tame(lines):
+    def _tame(self, lines: bytes) -> bytes:
+        if not _is_tame(lines):
             lines = b"".join(_tamed(line) + b"\n" for line in lines.split(b"\n")[:-1])
         self.rows += lines.count(b"\n")
-        self._write(lines)
+        return lines
 
 
 def _read(file: LogFile, stream: BinaryIO) -> bytes:
@@ -94,11 +92,9 @@ def _read(file: LogFile, stream: BinaryIO) -> bytes:
         return b""
 
 
-def _tame(lines: bytes) -> bool:
+def _is_tame(lines: bytes) -> bool:
     """Look whether a block of lines can be passed on as it is, as nearly every one can."""
-    if lines.startswith(b"\n") or any(odd in lines for odd in _ODD):
-        return False
-    return _is_utf8(lines) and not _has_huge(lines)
+    return not any(odd in lines for odd in _ODD) and _is_utf8(lines) and not _has_huge(lines)
 
 
 def _has_huge(lines: bytes) -> bool:
@@ -118,7 +114,7 @@ def _tamed(line: bytes) -> bytes:
         return _mark(line, HUGE)
     if not _is_utf8(line):
         return _mark(line, NOT_UTF8)
-    return line if line and _tame(line) else _mark(line, FOREIGN)
+    return line if _is_tame(line) else _mark(line, FOREIGN)
 
 
 def _mark(line: bytes, kind: str) -> bytes:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
 from echo.events import SESSION_CLOSED
 from echo.logs.eventlog import LEVELS
+from echo.logs.moments import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 # Sessions of the peers wanted that are remembered while lines go by.
 _REMEMBERED = 100_000
@@ -74,10 +76,13 @@ class Matcher:
 
     def _has_time(self, fields: Mapping[str, Any]) -> bool:
         since, until = self.filter.since, self.filter.until
-        stamp = str(fields.get("timestamp"))
-        # The log's own form sorts as the times do.
-        return (since is None or stamp >= _stamp(since)) and (
-            until is None or stamp < _stamp(until)
+        if not (since or until):
+            return True
+        found = _moment(fields.get("timestamp"))
+        return (
+            found is not None
+            and (since is None or found >= since)
+            and (until is None or found < until)
         )
 
     def _has_peer(self, fields: Mapping[str, Any]) -> bool:
@@ -94,5 +99,8 @@ class Matcher:
         return found
 
 
-def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")[:-6] + "Z"
+def _moment(stamp: object) -> datetime | None:
+    """Read a time of a log; what names no zone is UTC, what is no time is None."""
+    with suppress(ValueError, TypeError, OverflowError):
+        return utc(datetime.fromisoformat(stamp))  # type: ignore[arg-type]
+    return None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
@@ -17,7 +18,7 @@ from echo.logs.feed import Feed
 from echo.logs.filters import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from echo.logs.files import LogFile
@@ -28,9 +29,8 @@ T = TypeVar("T")
 # temporary folder, until that has this size. A million events are about 200 MB.
 MEMORY_BYTES = 256 * MIB
 SPILL_BYTES = 32 * 1024 * MIB
-# Bytes that the pipe to DuckDB holds: an eighth of the wake-ups that the usual 64 KiB cost.
-_PIPE_BYTES = 512 * 1024
-_F_SETPIPE_SZ = 1031  # Linux, named in `fcntl` only since Python 3.10 there
+# Bytes that are written to a file for DuckDB to read, while the next are written to another one.
+PIECE_BYTES = 32 * MIB
 
 
 class Journal:
@@ -38,11 +38,12 @@ class Journal:
 
     `events` has a row for each event that `wanted` lets through, `sessions` one for each of
     their sessions; `lines`, `chosen`, `runs`, `files` and `all_sessions` are for this wing's
-    own use. `feed.place` tells the file and the line of a row. With `keep_text` the events
-    have their `text`, which a field that the vocabulary lacks can be taken from.
+    own use. `feed.place` tells the file and the line of a row. `columns` are the fields that the
+    events have, those that figures and promises need among them; `tables.TEXT` is the line
+    itself, which a field that the vocabulary lacks can be taken from.
 
     Lives until the end of its `with` block, and closes the files when they have been read.
-    Raises `duckdb.Error` when the disk has no room for what the memory doesn't take.
+    Raises `duckdb.Error` or `OSError` when the disk has no room for what the memory doesn't take.
 
     >>> from echo.logs.files import open_all
     >>> with Journal(open_all([])) as journal:
@@ -51,11 +52,14 @@ class Journal:
     """
 
     def __init__(
-        self, files: Sequence[LogFile], wanted: Filter | None = None, *, keep_text: bool = False
+        self,
+        files: Sequence[LogFile],
+        wanted: Filter | None = None,
+        columns: Sequence[str] = tables.NEEDED,
     ) -> None:
         self.files = files
         self.wanted = wanted or Filter()
-        self.keep_text = keep_text
+        self.columns = columns
         self._stack = ExitStack()
 
     def __repr__(self) -> str:
@@ -68,7 +72,7 @@ class Journal:
             self._worker = stack.enter_context(ThreadPoolExecutor(max_workers=1))
             for setting in _SETTINGS:
                 self.execute(f"SET {setting}")
-            self._load()
+            self._load(Path(folder))
             self._relate()
             self._choose()
             self._lock()
@@ -98,17 +102,17 @@ class Journal:
             insert = f"INSERT INTO {table} VALUES ({places})"
             self.call(lambda: self.database.executemany(insert, rows))
 
-    def call(self, work: Callable[[], T], release: Callable[[], object] = int) -> T:
+    def call(self, work: Callable[[], T]) -> T:
         """Let another thread work with the database, and wait for it.
 
-        INT is heard here, while within DuckDB one may get lost. It ends the work, `release`
-        first lets go what the work may wait for.
+        INT is heard here, while within DuckDB one may get lost. It ends the work.
         """
-        future = self._worker.submit(work)
+        return self._result(self._worker.submit(work))
+
+    def _result(self, future: Future[T]) -> T:
         try:
             return future.result()
         except KeyboardInterrupt:
-            release()
             while not future.done():  # one call may come before the question has begun
                 self.database.interrupt()
                 wait([future], timeout=0.05)
@@ -116,24 +120,18 @@ class Journal:
 
     # -- from files to tables -----------------------------------------------------------
 
-    def _load(self) -> None:
-        """Let a thread of Python feed the lines through a pipe to DuckDB, which parses them."""
-        reader, pipe = os.pipe()
-        _widen(pipe)
-        with os.fdopen(pipe, "wb", buffering=0) as stream:
-            self.feed = Feed(self.files, lambda data: _write(stream.fileno(), data))
-            feeder = threading.Thread(target=self._feed, args=[stream], daemon=True)
-            feeder.start()
-            try:
-                sql = tables.create_lines(f"/dev/fd/{reader}", keep_text=self.keep_text)
-                self.call(lambda: self.database.execute(sql), release=stream.close)
-            finally:
-                os.close(reader)
-                feeder.join(timeout=1)
-
-    def _feed(self, stream: Any) -> None:
-        with suppress(OSError, ValueError), stream:  # it is closed where DuckDB has given up
-            self.feed.run()
+    def _load(self, folder: Path) -> None:
+        """Let DuckDB parse the lines, as many at a time as fit into a file."""
+        self.feed = Feed(self.files)
+        self.execute(tables.create_lines(self.columns))
+        insert = tables.insert_lines(self.columns)
+        blocks = self.feed.blocks()
+        parsing: Future[Any] = self._worker.submit(int)  # nothing yet
+        pieces = cycle((folder / "one", folder / "other"))
+        while _fill(piece := next(pieces), blocks):
+            self._result(parsing)
+            parsing = self._worker.submit(self.database.execute, insert, [str(piece)])
+        self._result(parsing)
         for file in self.files:
             file.close()
 
@@ -165,7 +163,7 @@ class Journal:
             self._find_peers()
         since, until = _plain(self.wanted.since), _plain(self.wanted.until)
         conditions = _conditions(self.wanted)
-        self.execute(tables.create_views(conditions, since, until, keep_text=self.keep_text))
+        self.execute(tables.create_views(conditions, since, until, self.columns))
 
     def _find_peers(self) -> None:
         self.execute("CREATE TABLE wanted_peers (peer_ip VARCHAR)")
@@ -179,8 +177,12 @@ class Journal:
         self.execute("SET lock_configuration = true")
 
 
-# The times are UTC; a bar of progress would stand in the middle of the output.
-_SETTINGS = ("TimeZone = 'UTC'", "enable_progress_bar = false")
+# The times are UTC; a bar of progress would stand in the middle of the output; to find a line's
+# run among a few, a loop is quicker than sorting all lines.
+_SETTINGS = (
+    *("TimeZone = 'UTC'", "enable_progress_bar = false"),
+    "nested_loop_join_threshold = 1000",
+)
 
 
 def _config(folder: str) -> dict[str, Any]:
@@ -194,17 +196,13 @@ def _config(folder: str) -> dict[str, Any]:
     }
 
 
-def _widen(pipe: int) -> None:
-    with suppress(ImportError, OSError):  # not everywhere, and not for every user
-        import fcntl
-
-        fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
-
-
-def _write(fd: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]
+def _fill(piece: Path, blocks: Iterator[bytes]) -> int:
+    """Write what comes next to a file, and give its size."""
+    with piece.open("wb") as stream:
+        for block in blocks:
+            if stream.write(block) and stream.tell() >= PIECE_BYTES:
+                break
+        return stream.tell()
 
 
 def _may_run(pid: int | None) -> bool:
@@ -236,7 +234,7 @@ def _conditions(wanted: Filter) -> list[str]:
         f"session_id IN ({_quoted(wanted.sessions)})": wanted.sessions,
         f"event IN ({_quoted(wanted.events)})": wanted.events,
         f"({reasons} OR {session_of} {reasons}))": wanted.reasons,
-        f"level NOT IN ({_quoted(wanted.levels)})": wanted.levels,
+        f"kind IS NULL AND coalesce(level, '') NOT IN ({_quoted(wanted.levels)})": wanted.levels,
     }
     return [condition for condition, given in found.items() if given]
 

@@ -10,13 +10,13 @@ class BadMoment(ValueError):
     """A text that names no moment."""
 
 
-def moment(text: str, now: datetime) -> datetime:
+def moment(text: str, now: datetime, since: datetime | None = None) -> datetime:
     """Read an ISO time, a time of day, or a time that has passed; give it in UTC.
 
-    What names no zone is UTC, as the log is. A time of day is the last one before `now`. How
-    long ago something was is left to DuckDB, whose intervals know the units, their plurals,
-    their short forms and the lengths of months. Raises `BadMoment`; `ModuleNotFoundError`
-    where DuckDB is asked for and missing.
+    What names no zone is UTC, as the log is. A time of day is the last one before `now`, or
+    the first one after `since` where that is given. How long ago something was is left to
+    DuckDB, whose intervals know the units, their plurals, their short forms and the lengths of
+    months. Raises `BadMoment`; `ModuleNotFoundError` where DuckDB is asked for and missing.
 
     >>> now = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
     >>> moment("2026-01-30T12:00:00.5+02:00", now).isoformat()
@@ -28,14 +28,21 @@ def moment(text: str, now: datetime) -> datetime:
     """
     text = text.strip()
     with suppress(ValueError, OverflowError):
-        return _utc(datetime.fromisoformat(text))
-    with suppress(ValueError):
-        found = _utc(datetime.combine(now, time.fromisoformat(text)))
-        return found if found <= now else found - timedelta(days=1)
+        return utc(datetime.fromisoformat(text))
+    with suppress(ValueError, OverflowError):
+        return _at(time.fromisoformat(text), now, since)
     return _ago(text, now)
 
 
-def _utc(found: datetime) -> datetime:
+def _at(time_of_day: time, now: datetime, since: datetime | None) -> datetime:
+    found = utc(datetime.combine(since or now, time_of_day))
+    if since:
+        return found if found > since else found + timedelta(days=1)
+    return found if found <= now else found - timedelta(days=1)
+
+
+def utc(found: datetime) -> datetime:
+    """Give a time in UTC, which it is in where it names no zone."""
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 

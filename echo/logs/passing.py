@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from contextlib import suppress
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -64,15 +65,16 @@ class Follower:
     """Reads a log while it is written, through its turns. Each `read` gives what is new.
 
     Begins with what stands within `TAIL_BYTES` of the end. The file need not be there yet.
-    Lives until `close`.
+    Holds a descriptor, and while it catches up one for each turn; lives until `close`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream: BinaryIO | None = None
+        self._streams: list[BinaryIO] = []  # what is read, and what the log has become since
         self._rest = b""
-        if self._open(path):
-            self._go_to_tail()
+        with suppress(FileNotFoundError):
+            self._streams.append(path.open("rb"))
+            self._go_to_tail(self._streams[0])
 
     def __repr__(self) -> str:
         return f"<Follower {self.path}>"
@@ -80,73 +82,82 @@ class Follower:
     @property
     def found(self) -> bool:
         """Whether there is a file yet."""
-        return self._stream is not None
+        return bool(self._streams)
 
     def read(self) -> Iterator[bytes]:
         """Give the lines that have been completed since the last call."""
         yield from self._new_lines()
-        for path in self._newer():
+        self._streams += self._newer()
+        while len(self._streams) > 1:
             # The writer may have gone on until it was told of the turn: all of that first.
             yield from self._new_lines()
-            if self._rest:
-                yield self._rest
-            if self._open(path):
-                yield from self._new_lines()
+            self._streams.pop(0).close()
+            yield from self._give_rest()
+        yield from self._new_lines()
 
     def close(self) -> None:
-        """Give its descriptor back."""
-        if self._stream is not None:
-            self._stream.close()
+        """Give its descriptors back."""
+        for stream in self._streams:
+            stream.close()
 
-    def _open(self, path: Path) -> bool:
-        try:
-            stream = path.open("rb")
-        except FileNotFoundError:
-            return False
-        self.close()
-        self._stream = stream
+    def _give_rest(self) -> Iterator[bytes]:
+        """Give the beginning of a line whose end will never come."""
+        if self._rest:
+            yield self._rest
         self._rest = b""
-        return True
 
-    def _go_to_tail(self) -> None:
-        assert self._stream is not None
-        size = os.fstat(self._stream.fileno()).st_size
+    def _go_to_tail(self, stream: BinaryIO) -> None:
+        size = os.fstat(stream.fileno()).st_size
         if size > TAIL_BYTES:
-            self._stream.seek(size - TAIL_BYTES)
-            self._stream.readline()
+            stream.seek(size - TAIL_BYTES)
+            stream.readline()
 
     def _new_lines(self) -> Iterator[bytes]:
-        if self._stream is None:
+        if not self._streams:
             return
-        if os.fstat(self._stream.fileno()).st_size < self._stream.tell():
-            self._stream.seek(0)  # somebody emptied it
-        while block := self._stream.read(BLOCK_BYTES):
+        stream = self._streams[0]
+        if os.fstat(stream.fileno()).st_size < stream.tell():  # somebody emptied it
+            stream.seek(0)
+            yield from self._give_rest()
+        while block := stream.read(BLOCK_BYTES):
             *lines, rest = (self._rest + block).split(b"\n")
             self._rest = rest[:LINE_BYTES]
-            yield from lines
+            yield from (line[:LINE_BYTES] for line in lines)
 
-    def _newer(self) -> list[Path]:
-        """Name the files that have been begun since the one that is read, oldest first."""
-        if self._stream is None:
-            return [self.path]
-        mine = _identity(os.fstat(self._stream.fileno()))
-        newer: list[Path] = []
-        for path, identity in self._files():
-            if identity == mine:
-                return newer[::-1]
-            newer.append(path)
-        return newer[:1]  # ours has gone for good
+    def _newer(self) -> list[BinaryIO]:
+        """Open the files that have been begun since the one that is read, oldest first.
 
-    def _files(self) -> Iterator[tuple[Path, tuple[int, int]]]:
-        """Give the log's files that there are, newest first, and what tells them apart."""
-        path, number = self.path, 0
-        while True:
+        From the newest to the older ones, as the log turns: where it does so meanwhile, a file
+        is met again under its next name, and none is passed over.
+        """
+        mine = os.fstat(self._streams[0].fileno()) if self._streams else None
+        newer: dict[tuple[int, int], BinaryIO] = {}
+        for stream in self._files():
+            status = os.fstat(stream.fileno())
+            if mine and os.path.samestat(status, mine):
+                stream.close()
+                break
+            # Where ours has gone, older ones stand here, too. One that is empty was made for a
+            # writer that has not been told yet to leave ours.
+            since = not mine or status.st_mtime_ns >= mine.st_mtime_ns
+            begun = status.st_size and (since or Path(stream.name) == self.path)
+            if begun and _identity(status) not in newer:
+                newer[_identity(status)] = stream
+            else:
+                stream.close()
+        return [*newer.values()][::-1]
+
+    def _files(self) -> Iterator[BinaryIO]:
+        """Open the log's files, newest first; a turn leaves a gap in their numbers for a moment."""
+        number = missing = 0
+        while missing < 2 and (self._streams or not number):
+            name = f"{self.path}.{number}" if number else self.path
             try:
-                yield path, _identity(path.stat())
+                yield open(name, "rb")  # noqa: PTH123, SIM115 - whoever takes it closes it
+                missing = 0
             except FileNotFoundError:
-                return
+                missing += 1
             number += 1
-            path = Path(f"{self.path}.{number}")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -156,6 +156,8 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
+# A session's id says whose it is.
+_DAEMON = "split_part({}.session_id, '-', 1)"
 # The events that the promises are about. Others may lack what later versions have.
 _PROMISED = (SESSION_ACCEPTED, SESSION_CLOSED, SESSION_REFUSED, SERVER_STOPPED, LOG_DROPPED)
 
@@ -177,6 +179,8 @@ def _incomplete() -> str:
 
 
 # The log's own lines are stamped by its writer, beside the others and not in one order with them.
+# So are the lines of another daemon that writes to the same log: of those, the ones that name a
+# session are compared with their own daemon's.
 _BACKWARDS = f"""
 WITH stamped AS (
     SELECT rowid AS row, timestamp FROM lines
@@ -186,8 +190,12 @@ WITH stamped AS (
     SELECT row, timestamp, lag(row) OVER () AS row_before, lag(timestamp) OVER () AS before
     FROM stamped
 ), back AS (SELECT * FROM steps WHERE timestamp < before)
-SELECT back.row, timestamp, before FROM back ASOF JOIN logs ON back.row >= logs.first_row
+SELECT row, back.timestamp, before
+FROM back ASOF JOIN logs ON row >= logs.first_row
+JOIN runs ON row BETWEEN runs.first_row AND runs.last_row JOIN sums USING (run)
+JOIN lines this ON this.rowid = row JOIN lines that ON that.rowid = row_before
 WHERE row_before >= logs.first_row
+      AND (NOT coalesce(mixed, false) OR {_DAEMON.format("this")} = {_DAEMON.format("that")})
 """
 
 # Sessions that lack a line, each with what explains it, or with what it is where nothing does.
@@ -217,11 +225,9 @@ SELECT row, session_id, CASE
 FROM counted
 """
 
-# Each daemon's life that has an end: what it says, what its sessions add up to, and why the
-# two can't be compared where they can't.
-CREATE_COMPARED = f"""
-CREATE TEMP TABLE compared AS
-WITH sums AS (
+# What the lines of each run add up to, and whether there are sessions of several daemons in it.
+CREATE_SUMS = f"""
+CREATE TEMP TABLE sums AS
     SELECT run, count(*) FILTER (event = '{SESSION_ACCEPTED.name}') AS sum_accepted,
            count(*) FILTER (event = '{SESSION_CLOSED.name}') AS sum_closed,
            coalesce(sum(count) FILTER (event = '{SESSION_REFUSED.name}'), 0) AS sum_refused,
@@ -230,10 +236,16 @@ WITH sums AS (
            coalesce(sum(sent_bytes) FILTER (event = '{SESSION_CLOSED.name}'), 0) AS sum_sent_bytes,
            sum(count) FILTER (event = '{LOG_DROPPED.name}') AS dropped,
            count(*) FILTER (event = '{SERVER_STOPPED.name}') AS stops,
-           count(DISTINCT split_part(session_id, '-', 1))
-               FILTER (event = '{SESSION_CLOSED.name}') AS daemons
-    FROM lines ASOF JOIN runs ON lines.rowid >= runs.first_row GROUP BY run
-), neighbours AS (
+           min(daemon) <> max(daemon) AS mixed
+    FROM (SELECT rowid AS row, *, {_DAEMON.format("lines")} AS daemon FROM lines)
+    JOIN runs ON row BETWEEN runs.first_row AND runs.last_row GROUP BY run
+"""
+
+# Each daemon's life that has an end: what it says, what its sessions add up to, and why the
+# two can't be compared where they can't.
+CREATE_COMPARED = f"""
+CREATE TEMP TABLE compared AS
+WITH neighbours AS (
     SELECT *, lag(state) OVER (PARTITION BY log ORDER BY run) AS state_before FROM runs
 )
 SELECT stopped_row, {", ".join(f'stopped."{name}"' for name in TOTALS)}, sums.*,
@@ -241,7 +253,7 @@ SELECT stopped_row, {", ".join(f'stopped."{name}"' for name in TOTALS)}, sums.*,
        CASE WHEN started_row IS NULL THEN 'the daemon began in a file that is not here'
             WHEN missing BETWEEN 1 AND dropped
             THEN 'log.dropped tells of lines that could not be written'
-            WHEN daemons > 1 AND (stops > 1 OR state_before = 'crashed')
+            WHEN mixed AND (stops > 1 OR state_before = 'crashed')
             THEN 'several daemons wrote to one log' END AS why
 FROM neighbours JOIN sums USING (run) JOIN lines stopped ON stopped.rowid = stopped_row
 """

@@ -85,7 +85,7 @@ def summarize(journal: Journal, most_peers: int = 10) -> Summary:
         "last": written(last),
         **_totals(journal),
         "reasons": _counts(journal, SESSION_CLOSED.name, "count(*)"),
-        "refusals": _counts(journal, SESSION_REFUSED.name, "sum(coalesce(count, 1))::BIGINT"),
+        "refusals": _counts(journal, SESSION_REFUSED.name, "sum(coalesce(count, 1))"),
         "duration_s": _percentiles(journal, "duration_s"),
         "size_bytes": _percentiles(journal, "received_bytes"),
         **_peers(journal, most_peers),
@@ -98,7 +98,7 @@ def summarize(journal: Journal, most_peers: int = 10) -> Summary:
 def _totals(journal: Journal) -> dict[str, int]:
     accepted, closed, refused, received, sent, starts = journal.row(
         "SELECT count(*) FILTER (event = ?), count(*) FILTER (event = ?),"
-        " coalesce(sum(coalesce(count, 1)) FILTER (event = ?), 0)::BIGINT,"
+        " coalesce(sum(coalesce(count, 1)) FILTER (event = ?), 0),"
         " coalesce(sum(received_bytes) FILTER (event = ?), 0),"
         " coalesce(sum(sent_bytes) FILTER (event = ?), 0),"
         " count(*) FILTER (event = ?) FROM chosen",

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from echo.events import (
     EVENTS,
+    LOG_DROPPED,
     SERVER_STARTED,
     SERVER_STOPPED,
     SESSION_ACCEPTED,
     SESSION_CLOSED,
+    SESSION_DATA,
+    SESSION_REFUSED,
 )
 from echo.logs.feed import FOREIGN, LINE_BYTES, MARK, SEPARATOR, TORN
 from echo.logs.lines import HEAD
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 _WHOLE = (
-    *("port", "pid", "peer_port", "proxy_port", "fd", "active_sessions", "threads"),
+    *("port", "pid", "peer_port", "proxy_port", "status_port", "fd", "active_sessions", "threads"),
     *("bytes", "received_bytes", "sent_bytes"),
     *("count", "accepted", "closed", "refused", "log_dropped"),
 )
@@ -30,49 +37,79 @@ COLUMNS = {
     name: _TYPES.get(name, "VARCHAR") for name in dict.fromkeys(("level", "event", *_FIELDS))
 }
 
-NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
-_KNOWN_EVENTS = ", ".join(f"'{name}'" for name in EVENTS)
-_KNOWN_FIELDS = ", ".join(f"'{name}'" for name in ("timestamp", *COLUMNS))
-_SHAPE = json.dumps({"timestamp": "VARCHAR", **COLUMNS})
-_PRESENT = " + ".join(f'(e."{name}" IS NOT NULL)::INT' for name in ("timestamp", *COLUMNS))
+TEXT = "text"  # the whole line, beside the columns
+# What the figures and the promises are worked out of; the others take a third more time, and more
+# memory than there is.
+NEEDED = tuple(
+    dict.fromkeys(
+        (
+            *("level", "event", *SESSION_ACCEPTED.fields, *SESSION_CLOSED.fields),
+            *(*SESSION_REFUSED.fields, *SERVER_STOPPED.fields, *LOG_DROPPED.fields),
+            *("pid", "where"),
+        )
+    )
+)
+# Fields of lines of which a log may have a great many, kept or not.
+_FREQUENT = (*SESSION_DATA.fields, *SESSION_ACCEPTED.optional, *SESSION_CLOSED.optional)
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _texts(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
 
 # -- lines: one row for each line, in their order; its rowid is the line's number ---------
 #
-# A column of an event that has it, or has it in the wrong type, is empty: `json_transform`
+# A column of an event that lacks it, or has it in the wrong type, is empty: `json_transform`
 # makes no error of that. `kind` says what a line is that is no event. `others` names the
 # fields that the vocabulary lacks; only where there are more keys than columns is it worked
 # out, since that costs more than all the rest.
 
-_COLUMNS = ", ".join(f'e."{name}" AS "{name}"' for name in COLUMNS)
+
+def create_lines(columns: Sequence[str]) -> str:
+    """Make the table, empty."""
+    typed = ", ".join(f'"{name}" {COLUMNS.get(name, "VARCHAR")}' for name in columns)
+    return f"CREATE TABLE lines (timestamp TIMESTAMP, {typed}, kind VARCHAR, others VARCHAR[])"
 
 
-def create_lines(source: str, *, keep_text: bool) -> str:
-    """Read tamed lines from a file."""
+def insert_lines(columns: Sequence[str]) -> str:
+    """Read tamed lines from the file that is the statement's parameter.
+
+    The rows come in the order of the lines, which DuckDB warrants as long as there is no join:
+    a long list after IN would be one.
+    """
+    parsed = dict.fromkeys(name for name in (*columns, *_FREQUENT) if name != TEXT)
+    shape = json.dumps({"timestamp": "VARCHAR", **{name: COLUMNS[name] for name in parsed}})
+    known = _texts(("timestamp", *COLUMNS))
+    present = " + ".join(f'(e."{name}" IS NOT NULL)::INT' for name in ("timestamp", *parsed))
+    values = ", ".join("line" if name == TEXT else f'e."{name}"' for name in columns)
     return f"""
-CREATE TABLE lines AS
+INSERT INTO lines
 WITH raw AS (
     SELECT line, CASE WHEN json_valid(line) THEN line END AS json
-    FROM read_csv('{source}', columns = {{'line': 'VARCHAR'}}, delim = '{SEPARATOR}', quote = '',
+    FROM read_csv(?, columns = {{'line': 'VARCHAR'}}, delim = '{SEPARATOR}', quote = '',
                   escape = '', header = false, auto_detect = false, new_line = '\\n',
                   max_line_size = {LINE_BYTES + 2})
 ), parsed AS (
-    SELECT line, json, json_transform(json, '{_SHAPE}') AS e, len(json_keys(json)) AS keys FROM raw
+    SELECT line, json, json_transform(json, '{shape}') AS e, len(json_keys(json)) AS keys FROM raw
 ), timed AS (
     SELECT *, CASE WHEN ends_with(e.timestamp, 'Z') THEN try_cast(e.timestamp AS TIMESTAMP)
                    ELSE try_cast(e.timestamp AS TIMESTAMPTZ)::TIMESTAMP END AS moment
     FROM parsed
 )
-SELECT CASE WHEN moment BETWEEN '1900-01-01' AND '9999-12-31' THEN moment END AS timestamp,
-       {_COLUMNS},
-       CASE WHEN e.event IN ({_KNOWN_EVENTS}) THEN NULL
+SELECT CASE WHEN moment BETWEEN '1900-01-01' AND '9999-12-31' THEN moment END,
+       {values},
+       CASE WHEN try_cast(e.event AS ENUM ({_texts(EVENTS)})) IS NOT NULL THEN NULL
             WHEN e.event IS NOT NULL AND moment IS NOT NULL THEN NULL
             WHEN starts_with(line, '{MARK}') THEN line[2:]
             WHEN e IS NULL AND (starts_with(line, '{HEAD}') OR starts_with('{HEAD}', line)
                  OR (ends_with(line, '}}') AND contains(line, '":') AND line[1] <> '{{'))
-            THEN '{TORN}' ELSE '{FOREIGN}' END AS kind,
-       CASE WHEN keys > {_PRESENT}
-            THEN list_filter(json_keys(json), lambda k: k NOT IN ({_KNOWN_FIELDS})) END AS others
-       {", line AS text" if keep_text else ""}
+            THEN '{TORN}' ELSE '{FOREIGN}' END,
+       CASE WHEN keys > {present}
+            THEN list_filter(json_keys(json), lambda k: k NOT IN ({known})) END
 FROM timed
 """
 
@@ -96,7 +133,7 @@ WITH starts AS (
 ), ends AS (
     SELECT run, max(timestamp) AS ended_at,
            min(lines.rowid) FILTER (event = '{SERVER_STOPPED.name}') AS stopped_row
-    FROM lines ASOF JOIN bounds ON lines.rowid >= bounds.first_row GROUP BY run
+    FROM lines JOIN bounds ON lines.rowid BETWEEN bounds.first_row AND bounds.last_row GROUP BY run
 )
 SELECT bounds.*, stopped_row, ended_at, started.pid,
        CASE WHEN stopped_row IS NOT NULL THEN 'stopped'
@@ -127,14 +164,14 @@ SELECT placed.*, run,
        coalesce(closed_at, CASE WHEN state <> 'running' THEN ended_at END) AS ended,
        CASE WHEN closed_row IS NOT NULL THEN 'closed' WHEN state = 'stopped' THEN 'lost'
             WHEN state = 'crashed' THEN 'crashed' ELSE 'open' END AS state
-FROM placed ASOF JOIN runs ON placed.row >= runs.first_row
+FROM placed JOIN runs ON placed.row BETWEEN runs.first_row AND runs.last_row
 """
 
 # -- what a query sees ------------------------------------------------------------------
 
 
 def create_views(
-    conditions: list[str], since: str | None, until: str | None, *, keep_text: bool
+    conditions: list[str], since: str | None, until: str | None, columns: Sequence[str]
 ) -> str:
     """Leave only the lines for which all conditions hold, and the sessions of those lines.
 
@@ -154,9 +191,9 @@ def create_views(
     return f"""
 CREATE VIEW chosen AS SELECT rowid AS row, * FROM lines WHERE {" AND ".join(conditions) or "true"};
 CREATE VIEW events AS
-SELECT timestamp, {NAMES}, others AS other_fields, files.name AS file,
-       chosen.row - files.first_row + 1 AS line {", text" if keep_text else ""}
-FROM chosen ASOF JOIN files ON chosen.row >= files.first_row WHERE kind IS NULL;
+SELECT timestamp, {_names(columns)}, others AS other_fields, files.name AS file,
+       chosen.row - files.first_row + 1 AS line
+FROM chosen JOIN files ON chosen.row BETWEEN files.first_row AND files.last_row WHERE kind IS NULL;
 CREATE VIEW chosen_sessions AS SELECT * FROM all_sessions WHERE {" AND ".join(sessions)};
 CREATE VIEW sessions AS
 SELECT s.session_id, coalesce(a.peer_ip, c.peer_ip) AS peer_ip,

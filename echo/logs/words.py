@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+_AGES = 1e10
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -36,11 +37,13 @@ def number(count: int | None) -> str:
 def span(seconds: float | None) -> str:
     """Write a duration.
 
-    >>> span(0.0123), span(90), span(100_000), span(None)
-    ('0.012 s', '1 min 30 s', '1 d 3 h', '-')
+    >>> span(0.0123), span(90), span(100_000), span(1e300), span(None)
+    ('0.012 s', '1 min 30 s', '1 d 3 h', '1e+300 s', '-')
     """
     if seconds is None:
         return "-"
+    if not 0 <= seconds < _AGES:  # no daemon lived so long
+        return f"{seconds:g} s"
     for unit, name in _UNITS:
         if seconds >= unit:
             rest, smaller = _smaller(seconds % unit, unit)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -80,6 +82,14 @@ def test_show_prints_each_line_and_filters(log: Path, capfd: Captured) -> None:
     assert everything.count("\n") == log.read_text().count("\n")
     assert 0 < closed.count("\n") == log.read_text().count('"reason":"reset"')
     assert said(capfd, "show", str(log), "--since", "10 min ago") == ""
+
+
+def test_a_time_of_day_ends_what_since_begins(log: Path, capfd: Captured) -> None:
+    """`--until 12:00` is the first noon after `--since`, whenever the question is asked."""
+    shown = said(capfd, "show", str(log), "--since", "2026-01-06T10:00", "--until", "12:00")
+    hours = {line[:13] for line in shown.splitlines()}
+
+    assert hours == {"2026-01-06T10", "2026-01-06T11"}
 
 
 def test_show_reads_several_daemons_in_the_order_of_time(tmp_path: Path, capfd: Captured) -> None:
@@ -344,10 +354,23 @@ def test_follow_reads_a_pipe_to_its_end(log: Path) -> None:
     assert done.stdout.count(b"server.started") == 5
 
 
+def test_follow_reads_a_named_pipe_to_its_end(
+    log: Path, tmp_path: Path, follow: Callable[..., Following]
+) -> None:
+    """What a FIFO brings, `<(ssh host tail -F log)` of a shell among them, is shown as it comes."""
+    os.mkfifo(tmp_path / "pipe")
+    following = follow("pipe", "--event", "server.started")
+    with (tmp_path / "pipe").open("wb") as pipe:
+        pipe.write(log.read_bytes())
+
+    assert following.process.wait(seconds(20)) == 0
+    assert following.shown.count("server.started") == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["-", "a"], 2, "standard input can't be followed beside files"),
+        (["-", "a"], 2, "a pipe can't be followed beside files"),
         (["a.gz"], 2, "a.gz is compressed"),
         (["."], 1, "can't read .: Is a directory"),
         (["a/b"], 1, "can't read a/b: Not a directory"),
@@ -378,6 +401,17 @@ def test_summary_is_one_screen(log: Path, capfd: Captured, monkeypatch: pytest.M
             assert text in shown
 
     assert heights[1] < heights[0] <= 40
+
+
+@pytest.mark.parametrize(("columns", "lines"), [("80", "24"), ("80", "50"), ("120", "30")])
+def test_summary_fits_the_terminal(log: Path, columns: str, lines: str) -> None:
+    """Nothing of it has scrolled away when the prompt is back, and both pictures are there."""
+    shown = on_terminal("summary", str(log), COLUMNS=columns, LINES=lines)[1]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+
+    assert len(plain) < int(lines)
+    assert all(len(line) <= int(columns) for line in plain)
+    assert shown.count("each 6 h") == 2
 
 
 def test_summary_of_nothing_has_no_picture(tmp_path: Path, capfd: Captured) -> None:
@@ -460,6 +494,9 @@ def test_report_is_one_page_that_needs_nothing(log: Path, tmp_path: Path, capfd:
     piped = said(capfd, "report", str(log), "--output", "-")
 
     assert page.count("<svg") == 3
+    assert re.findall(r"<tr><td>(p50|p95|p99|max)</td>(?:<td>[^<]+</td>){2}</tr>", page)[3:] == [
+        "max"
+    ]
     assert piped.count("<rect") == page.count("<rect") > 30
     for word in ("<script", "http:", "https:", "src=", "@import", "url("):
         assert word not in page
@@ -519,6 +556,15 @@ def test_query_has_each_session_and_the_place_of_each_event(log: Path, capfd: Ca
 
     assert {row["state"] for row in states} == {"closed", "crashed"}
     assert text == [{"file": str(log), "line": 7, "text": log.read_text().splitlines()[6]}]
+
+
+def test_query_gives_events_as_they_stand_in_the_log(log: Path, capfd: Captured) -> None:
+    """Without ORDER BY the rows are in the order of the lines; ports are numbers, as all counts."""
+    sql = "SELECT line, typeof(status_port) AS port FROM events LIMIT 500"
+    rows = json.loads(said(capfd, "query", sql, "--json", str(log)))
+
+    assert "other_fields" in said(capfd, "query", "DESCRIBE events", str(log))
+    assert rows == [{"line": line, "port": "BIGINT"} for line in range(1, 501)]
 
 
 def test_query_tells_columns_apart_and_writes_odd_values(log: Path, capfd: Captured) -> None:
@@ -672,6 +718,21 @@ def test_no_room_for_what_memory_does_not_take_is_one_line(
     assert main(["logs", "summary", str(log)]) == 1
     err = capfd.readouterr().err
     assert "emory" in err
+    assert err.count("\n") == 1
+
+
+def test_a_temporary_folder_without_room_is_one_line(log: Path, capfd: Captured) -> None:
+    """Where what is read can't be laid down to be parsed, that is said, and what helps."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        code = main(["logs", "summary", str(log)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    out, err = capfd.readouterr()
+
+    assert (code, out) == (1, "")
+    assert "can't write to the temporary folder: File too large; name a larger one" in err
     assert err.count("\n") == 1
 
 

@@ -358,6 +358,23 @@ def test_daemons_that_share_a_log_are_not_mixed_up(made: Lines, tmp_path: Path) 
     assert not any(kind.startswith("total ") for kind in found.breach_counts)
 
 
+def test_daemons_that_share_a_log_have_clocks_of_their_own(made: Lines, tmp_path: Path) -> None:
+    """A line that another daemon wrote a moment late is no breach; one of the same daemon is."""
+    starts = [n for n, line in enumerate(made) if "server.started" in line]
+    first, second = made[: starts[1]], made[starts[1] : starts[2]]
+    stamp = json.loads(first[100])["timestamp"]
+    late = [changed(line, timestamp=stamp) for line in second[:20]]
+    log = tmp_path / "echo.jsonl"
+    log.write_text("".join([*first[:102], *late, *first[102:104]]))
+    shared = audited(log)
+    log.write_text("".join([*first[:102], *late, *first[103:101:-1]]))
+    backwards = audited(log)
+
+    assert "time runs backwards" not in shared.breach_counts
+    assert backwards.breach_counts["time runs backwards"] == 1
+    assert [f.line for f in backwards.breaches if f.kind == "time runs backwards"] == [124]
+
+
 def json_stamp(line: str) -> str:
     """Give a line's time."""
     return str(json.loads(line)["timestamp"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,35 @@ def test_both_ways_let_the_same_lines_through(wanted: Filter, log: Path, events:
         rows = [row for (row,) in journal.rows("SELECT row FROM chosen ORDER BY row")]
 
     assert rows == [n for n, event in enumerate(events) if matcher.matches(event)]
+
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [Filter(level="warning"), Filter(since=NOON), Filter(until=NOON), Filter(reasons=("x",))],
+)
+def test_both_ways_agree_about_odd_events(wanted: Filter, tmp_path: Path) -> None:
+    """Other zones, no time, no level, one that nobody knows: a line or a row, it is the same."""
+    stamps = ["2026-01-05T11:59:59Z", "2026-01-05T13:59:59+02:00", "2026-01-05T11:30:00-01:00"]
+    events: Events = [
+        *({"timestamp": stamp, "level": "info", "event": "x"} for stamp in stamps),
+        {"timestamp": "2026-01-05 12:00", "level": "warning", "event": "x"},
+        {"level": "error", "event": "log.dropped"},
+        {"timestamp": "yesterday", "level": "error", "event": "log.dropped"},
+        {"timestamp": 5, "level": "error", "event": "log.dropped"},
+        {"timestamp": stamps[0], "event": "x"},
+        {"timestamp": stamps[0], "event": "x", "level": "fatal"},
+    ]
+    path = tmp_path / "odd.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events) + "foreign\n")
+    matcher = Matcher(wanted)
+    with Journal(open_all([str(path)]), wanted) as journal:
+        rows = [row for (row,) in journal.rows("SELECT row FROM chosen ORDER BY row")]
+
+    assert rows == [n for n, event in enumerate([*events, None]) if matcher.matches(event)]
+    assert bool(rows) == (not wanted.reasons)
 
 
 def test_data_of_a_session_belongs_to_its_peer() -> None:
@@ -88,6 +118,22 @@ def test_an_unknown_level_is_never_left_out() -> None:
 def test_moments_are_read_as_people_write_them(text: str, found: str) -> None:
     """ISO times, times of day, and how long ago, all in UTC."""
     assert moment(text, NOW) == datetime.fromisoformat(found).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        ("2026-03-31T09:55", "10:05", "2026-03-31T10:05"),
+        ("2026-03-30T23:00", "01:00", "2026-03-31T01:00"),
+        ("2026-03-30T23:00", "23:00", "2026-03-31T23:00"),
+        ("2026-01-05T15:00", "15:10", "2026-01-05T15:10"),
+    ],
+)
+def test_a_time_of_day_ends_what_since_begins(since: str, until: str, found: str) -> None:
+    """`--since 15:00 --until 15:10` is ten minutes, also at five past, and over midnight."""
+    begin = datetime.fromisoformat(since).replace(tzinfo=UTC)
+
+    assert moment(until, NOW, begin) == datetime.fromisoformat(found).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "ago", "soon", "2026-13-01", "99999999 years ago"])

@@ -18,9 +18,10 @@ from echo.events import EVENTS
 from echo.limits import LOG_LINE_BYTES
 from echo.logs.feed import KINDS, LINE_BYTES, Feed
 from echo.logs.files import LogFile, in_order, log_of, named, open_all
-from echo.logs.journal import Journal
+from echo.logs.journal import PIECE_BYTES, Journal
 from echo.logs.passing import Follower
 from echo.logs.summary import lines as count_lines
+from echo.logs.tables import NEEDED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,13 +97,22 @@ def test_a_line_keeps_its_number_wherever_a_block_ends(pieces: list[bytes]) -> N
             return super().read(min(size or 0, 40_000))
 
     data = b"".join(pieces)
-    out: list[bytes] = []
-    feed = Feed([LogFile("x", "x", Dribble(data))], out.append)
-    feed.run()
+    feed = Feed([LogFile("x", "x", Dribble(data))])
+    out = b"".join(feed.blocks())
 
-    assert feed.rows == b"".join(out).count(b"\n")
+    assert feed.rows == out.count(b"\n")
     assert feed.rows == data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
-    assert max(map(len, b"".join(out).split(b"\n"))) <= LINE_BYTES
+    assert max(map(len, out.split(b"\n"))) <= LINE_BYTES
+
+
+def test_lines_are_in_their_order_in_the_table() -> None:
+    """In a log that is read in several pieces each row has its own line's number."""
+    data = b"".join(EVENT[:-4] + b'"%d"}\n' % number for number in range(400_000))
+    with Journal([LogFile("a", "a", io.BytesIO(data))], None, (*NEEDED, "path")) as journal:
+        found = journal.row("SELECT count(*) FILTER (path::INT = rowid), count(*) FROM lines")
+
+    assert len(data) > PIECE_BYTES
+    assert found == (400_000, 400_000)
 
 
 def test_unknown_events_and_fields_are_counted() -> None:

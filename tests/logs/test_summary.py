@@ -181,6 +181,23 @@ def test_an_empty_log_has_figures(tmp_path: Path) -> None:
     assert found["first"] is found["duration_s"]["p50"] is None
 
 
+def test_figures_of_a_forged_log_are_sums_all_the_same(tmp_path: Path) -> None:
+    """Sums that are beyond 64 bits are written as they are."""
+    most = 2**63 - 1
+    head = {"timestamp": "2026-01-01T00:00:00Z", "level": "warning", "peer_ip": "x", "peer_port": 1}
+    ends = {"session_id": "a-1", "received_bytes": most, "sent_bytes": most, "duration_s": 1e308}
+    lines = [
+        {**head, "event": "session.refused", "reason": "thread_limit", "count": most},
+        {**head, "event": "session.closed", "reason": "eof", **ends},
+    ]
+    path = tmp_path / "echo.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) * 2)
+    found = figures(path)
+
+    assert found["refused"] == found["refusals"]["thread_limit"] == 2 * most
+    assert found["received_bytes"] == found["bars"][0]["sent_bytes"] == 2 * most
+
+
 @pytest.mark.parametrize("last", ["2026-01-01T00:00:01", "2026-02-01", "2500-01-01", "9999-01-01"])
 def test_a_picture_has_few_bars_whatever_the_period(last: str) -> None:
     """A round width is found for seconds and for months; a strange time makes no long picture."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Group
 from rich.table import Table
 
 from echo.cli.logs.picture import picture
-from echo.cli.logs.screen import console
+from echo.cli.logs.screen import console, on_terminal
 from echo.logs import words
 from echo.logs.pretty import harmless
 
@@ -19,27 +20,35 @@ if TYPE_CHECKING:
 
     from echo.logs.summary import Summary
 
-_PICTURE_LINES = 9
-# Below this width of a terminal, things stand one below the other.
+# Lines of a picture: as many as there is room for on one screen.
+_LEAST_LINES, _MOST_LINES = 7, 9
+# Below this width of a terminal, pictures stand one below the other, if there is room.
 _WIDE = 100
+_GAP = 3
 
 
 def draw(found: Summary) -> None:
-    """Print a summary."""
+    """Print a summary, on one screen where that has 80 columns and 24 lines."""
     screen = console()
-    screen.print(_facts(found.figures))
-    screen.print()
-    wide = screen.width >= _WIDE
-    screen.print(_arranged([_percentiles(found.figures), _peers(found.figures)], wide=wide))
-    if found.bars:
-        screen.print()
-        screen.print(_arranged(_pictures(found, screen.width, wide=wide), wide=wide))
+    tables = [_percentiles(found.figures), _peers(found.figures)]
+    fitting = sum(screen.measure(table).maximum + _GAP for table in tables) <= screen.width + _GAP
+    above = Group(_facts(found.figures), "", _arranged(tables, beside=fitting), "")
+    screen.print(above)
+    if not found.bars:
+        return
+    room = 2 * _MOST_LINES
+    if on_terminal():  # whose last line is the prompt's
+        room = screen.height - 1 - len(screen.render_lines(above))
+    beside = screen.width >= _WIDE or room < 2 * _MOST_LINES
+    lines = max(_LEAST_LINES, min(_MOST_LINES, room))
+    shape = ((screen.width - _GAP) // 2 if beside else screen.width, lines)
+    screen.print(_arranged(_pictures(found, shape), beside=beside))
 
 
-def _arranged(parts: Sequence[RenderableType], *, wide: bool) -> Table:
-    """Put parts beside each other, where there is room, or one below the other."""
-    grid = Table.grid(padding=(0, 3, 0, 0))
-    for row in [parts] if wide else [[part] for part in parts]:
+def _arranged(parts: Sequence[RenderableType], *, beside: bool) -> Table:
+    """Put parts beside each other, or one below the other."""
+    grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
+    for row in [parts] if beside else [[part] for part in parts]:
         grid.add_row(*row)
     return grid
 
@@ -53,11 +62,12 @@ def _facts(figures: Mapping[str, Any]) -> Table:
 
 
 def _percentiles(figures: Mapping[str, Any]) -> Table:
-    table = Table("each session", box=None, header_style="bold", pad_edge=False)
+    table = Table("session", box=None, header_style="bold", pad_edge=False)
+    for title, _, _ in words.PERCENTILES:
+        table.add_column(title, justify="right")
     for name in figures["duration_s"]:
-        table.add_column(name, justify="right")
-    for title, field, write in words.PERCENTILES:
-        table.add_row(title, *(write(value) for value in figures[field].values()))
+        values = (write(figures[field][name]) for _, field, write in words.PERCENTILES)
+        table.add_row(name, *values)
     return table
 
 
@@ -72,8 +82,7 @@ def _peers(figures: Mapping[str, Any]) -> Table:
     return table
 
 
-def _pictures(found: Summary, width: int, *, wide: bool) -> list[Text]:
-    shape = (width // 2 - 2 if wide else width, _PICTURE_LINES)
+def _pictures(found: Summary, shape: tuple[int, int]) -> list[Text]:
     each = words.span(found.bar_seconds)
     ticks = [words.tick(bar.start, found.bar_seconds) for bar in found.bars]
     begun = [bar.accepted for bar in found.bars]

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from echo.cli.failure import USAGE, Failure, reason, say
-from echo.cli.logs.reading import Choice, Chosen, File
+from echo.cli.logs.reading import Choice, Chosen, File, opened
 from echo.cli.logs.screen import on_terminal, output
 from echo.cli.logs.show import matching
 from echo.logs.files import DEFAULT_LOG, STDIN
@@ -42,17 +42,21 @@ def follow(
     Parameters
     ----------
     files
-        Log files, or - for standard input; the default log where none is given.
+        Log files, or a pipe, - for standard input; the default log where none is given.
     lines
         How many earlier lines to begin with.
     """
     wanted = choice.filter("follow")
     names = files or (DEFAULT_LOG,)
     with suppress(KeyboardInterrupt), output() as write:  # INT is how it ends
-        if STDIN in names:
-            _follow_stdin(names, wanted, _printer(write))
+        if any(map(_is_pipe, names)):
+            _follow_pipe(names, wanted, _printer(write))
         else:
             _follow_files(names, wanted, lines, _printer(write))
+
+
+def _is_pipe(name: str) -> bool:
+    return name == STDIN or Path(name).is_fifo()
 
 
 def _printer(write: Callable[[str], object]) -> Show:
@@ -66,11 +70,13 @@ def _printer(write: Callable[[str], object]) -> Show:
     return show
 
 
-def _follow_stdin(names: tuple[str, ...], wanted: Filter, show: Show) -> None:
+def _follow_pipe(names: tuple[str, ...], wanted: Filter, show: Show) -> None:
     if len(names) > 1:
-        raise Failure("logs follow: standard input can't be followed beside files", USAGE)
-    for line in matching(lines_of(sys.stdin.buffer), wanted):
-        show([line])
+        raise Failure("logs follow: a pipe can't be followed beside files", USAGE)
+    with opened("follow", names) as (pipe,):
+        assert pipe.stream is not None
+        for line in matching(lines_of(pipe.stream), wanted):
+            show([line])
 
 
 def _follow_files(names: tuple[str, ...], wanted: Filter, lines: int, show: Show) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _BLOCKS = r"[\u2580-\u259f]+"
 _COLOR = "cyan"
 _BELOW, _LEFT = 0, 1
+# Up to this width there is no room for a third time below a picture.
+_NARROW = 50
 
 
 def picture(
@@ -39,7 +41,8 @@ def picture(
     top = max(*values, 1)
     figure.ruler(_LEFT, 0).lim(0, top)
     figure.ruler(_LEFT, 0).ticks([0, top], [write(0), write(top)])
-    shown = sorted({0, len(values) // 2, len(values) - 1})
+    middle = {len(values) // 2} if shape[0] > _NARROW else set()
+    shown = sorted({0, len(values) - 1} | middle)
     figure.ruler(_BELOW, 0).ticks(shown, [ticks[place] for place in shown])
     text = Text(figure.build().string(colorless=True).rstrip("\n"), no_wrap=True)
     text.highlight_regex(_BLOCKS, _COLOR)

@@ -45,8 +45,10 @@ def query(
     """
     with extra("query"):
         from echo.logs.query import BadQuery, ask
+        from echo.logs.tables import COLUMNS, TEXT
     # The text of all lines takes as much again as all the rest.
-    with journal("query", files, choice, keep_text="text" in sql.lower()) as tables:
+    text = [TEXT] if TEXT in sql.lower() else []
+    with journal("query", files, choice, *COLUMNS, *text) as tables:
         try:
             answer = ask(tables, sql, as_json=json)
         except BadQuery as error:

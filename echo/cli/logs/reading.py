@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from echo.cli.failure import FAILED, USAGE, Failure, say
+from echo.cli.failure import FAILED, USAGE, Failure, reason, say
 from echo.logs.files import DEFAULT_LOG, STDIN, LogFile, named, open_all
 from echo.logs.filters import Filter
 from echo.logs.moments import BadMoment, moment
@@ -56,13 +56,14 @@ class Choice:
         now = datetime.now(UTC)
         try:
             with extra(command):
+                since = moment(self.since, now) if self.since else None
                 return Filter(
                     peers=tuple(ip_network(peer, strict=False) for peer in self.peer),
                     sessions=self.session,
                     events=self.event,
                     reasons=self.reason,
-                    since=moment(self.since, now) if self.since else None,
-                    until=moment(self.until, now) if self.until else None,
+                    since=since,
+                    until=moment(self.until, now, since) if self.until else None,
                     level=self.level,
                 )
         except BadMoment as error:
@@ -103,24 +104,26 @@ def opened(command: str, names: Sequence[str]) -> Iterator[list[LogFile]]:
 
 
 @contextmanager
-def journal(
-    command: str, names: Sequence[str], choice: Choice, *, keep_text: bool = False
-) -> Iterator[Journal]:
-    """Read files into tables."""
+def journal(command: str, names: Sequence[str], choice: Choice, *columns: str) -> Iterator[Journal]:
+    """Read files into tables, with these columns or those that are needed anyway."""
     with extra(command):
         import duckdb
 
         from echo.logs.journal import Journal
+        from echo.logs.tables import NEEDED
     wanted = choice.filter(command)
     with opened(command, names) as found:
         try:
-            with Journal(found, wanted, keep_text=keep_text) as tables:
+            with Journal(found, wanted, columns or NEEDED) as tables:
                 if not tables.feed.rows and found[0].problem:
                     raise _unreadable(command, found[0])
                 yield tables
         except duckdb.Error as error:
             text = str(error).partition("\n")[0]
             raise Failure(f"logs {command}: {text}") from error
+        except OSError as error:
+            text = f"can't write to the temporary folder: {reason(error)}"
+            raise Failure(f"logs {command}: {text}; name a larger one in TMPDIR") from error
 
 
 def problems(command: str, files: Sequence[LogFile]) -> int:

@@ -1,0 +1,56 @@
+"""`echod demo`: the sockets of a small server and three clients, shown step by step."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from echo.cli.demo import kernel, stage
+from echo.cli.demo.play import acts
+from echo.cli.demo.theatre import Theatre
+from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.keys import Keys, available
+from echo.cli.output import check_output, show
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def demo(*, fast: Flag = False, step: Flag = False) -> None:
+    """Show the sockets of a server and three clients.
+
+    Parameters
+    ----------
+    fast
+        Don't pause for the reader.
+    step
+        After each table, wait for a key.
+    """
+    check_output("demo")
+    if step and not available():
+        raise Failure("demo: --step needs a terminal to wait for keys: leave it out", USAGE)
+    try:
+        with _keys(wanted=step or not fast) as keys, Theatre() as theatre:
+            _play(theatre, stage.pace(keys, fast=fast, step=step))
+    except OSError as error:
+        raise Failure(f"demo: this system's network says: {reason(error)}") from error
+
+
+def _keys(*, wanted: bool) -> AbstractContextManager[Keys | None]:
+    return Keys() if wanted and available() else nullcontext()
+
+
+def _play(theatre: Theatre, wait: stage.Wait) -> None:
+    show("One echo server and three clients, all in this process. Each number, address and")
+    show("state is read from the system at that moment.", "")
+    if not kernel.known():
+        show(f"This system has no {kernel.TABLE}: the kernel's states are left out.")
+    for number, (title, act) in enumerate(acts(), 1):
+        show(stage.title(number, title))
+        stage.perform(act(theatre), theatre, wait)
+    show("The model: one listening socket, and one more socket for each client.")
+    show("What each of these calls is in Python's code, line by line: docs/from-c.md")

@@ -1,0 +1,127 @@
+"""The keyboard of a terminal: every key has its name, and the terminal is given back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import sys
+import termios
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echo.cli.keys import Keys, available
+from tests.waiting import seconds, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Give the other side of a terminal that is this process's standard input."""
+    leader, follower = pty.openpty()
+    with os.fdopen(follower) as terminal, os.fdopen(leader, "rb", buffering=0):
+        monkeypatch.setattr(sys, "stdin", terminal)
+        yield leader
+
+
+def typed(master: int, *pieces: bytes) -> list[str]:
+    """Type, and give the keys."""
+    found = []
+    with Keys() as keys:
+        for piece in pieces:
+            os.write(master, piece)
+            found.append(keys.key(seconds(10)))
+        while key := keys.key(0):
+            found.append(key)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (b"j", ["j"]),
+        ("é".encode(), ["é"]),
+        (b"\r\n\x7f\x08\x15", ["enter", "enter", "backspace", "backspace", "erase"]),
+        (b"\x1b[A\x1bOB\x1b[C\x1b[D", ["up", "down", "right", "left"]),
+        (b"\x1b[H\x1bOF\x1b[1~\x1b[4~", ["home", "end", "home", "end"]),
+        (b"\x1b[5~\x1b[6~", ["pgup", "pgdn"]),
+        (b"\x1bOP\x1b[14~\x1b[17~\x1b[21~\x1b[[A", ["f1", "f4", "f6", "f10", "f1"]),
+        (b"\x1b[1;5A\x1b[200~q", ["q"]),
+        (b"\x1b", ["esc"]),
+    ],
+)
+def test_each_key_has_its_name(master: int, data: bytes, names: list[str]) -> None:
+    """Whichever way a terminal writes it; what nobody knows is no key."""
+    assert [key for key in typed(master, data) if key] == names
+
+
+def test_a_sequence_may_come_in_two_parts(master: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a slow line the rest of a sequence is waited for, a moment."""
+    monkeypatch.setattr("echo.cli.keys._SEQUENCE_WAIT", seconds(10))
+    with Keys() as keys, ThreadPoolExecutor() as pool:
+        os.write(master, b"\x1b")
+        key = pool.submit(keys.key, seconds(10))
+        wait_until(lambda: not unread(), what="the first part is read")
+        os.write(master, b"[A")
+
+        assert key.result() == "up"
+
+
+def unread() -> int:
+    """Count the bytes that wait at the terminal."""
+    count = array("i", [0])
+    fcntl.ioctl(sys.stdin.fileno(), termios.FIONREAD, count)
+    return count[0]
+
+
+def test_no_key_is_an_empty_one(master: int) -> None:
+    """The wait ends when it is to end."""
+    assert typed(master) == []
+
+
+def test_the_terminal_is_given_back(master: int) -> None:
+    """Whatever happens in between."""
+    before = termios.tcgetattr(master)
+    with suppress(ValueError), Keys():
+        during = termios.tcgetattr(master)
+        raise ValueError
+
+    assert during[3] & (termios.ECHO | termios.ICANON) == 0
+    assert termios.tcgetattr(master) == before
+
+
+def test_a_terminal_that_is_gone_ends_the_process(master: int) -> None:
+    """As a hang-up does; there is nothing left to give back."""
+    with Keys() as keys, Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), master)
+        with pytest.raises(SystemExit) as end:
+            keys.key(seconds(10))
+
+    assert end.value.code == 129
+
+
+@pytest.mark.usefixtures("master")
+def test_a_terminal_that_can_not_be_read_ends_the_process() -> None:
+    """As of one that another session has taken over: it is gone, too."""
+    with Keys() as keys:
+        folder = os.open("/", os.O_RDONLY)  # readable, says select, and it is not
+        os.dup2(folder, sys.stdin.fileno())
+        os.close(folder)
+        with pytest.raises(SystemExit) as end:
+            keys.key(seconds(10))
+
+    assert end.value.code == 129
+
+
+def test_without_a_terminal_there_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor without standard input."""
+    monkeypatch.setattr(sys, "stdin", None)
+
+    assert not available()

@@ -1,0 +1,283 @@
+"""Reading a daemon's live sessions: samples, rates, order, choice, and whatever else answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from echo.client import live, watch
+from echo.client.live import BadAnswer, LiveSession, chosen, parsed
+from echo.client.watch import BadUrl, Feed, Source
+from echo.deadline import Deadline
+from echo.server.status import Answer, StatusServer
+from tests.client.test_client import one_session
+from tests.server.test_status import status_port
+from tests.waiting import seconds, wait_until
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from echo.testing import RunningServer
+    from tests.process import DaemonProcess
+
+    Start = Callable[..., DaemonProcess]
+    Page = dict[str, Any]
+
+ROW = {
+    "session_id": "a-1",
+    "fd": 7,
+    "peer_ip": "192.0.2.1",
+    "peer_port": 40000,
+    "thread": "4711",
+    "duration_s": 1.5,
+    "received_bytes": 100,
+    "sent_bytes": 90,
+    "state": "sending",
+}
+
+
+def page(uptime_s: float = 1.0, *rows: Page, pid: int = 1, **totals: int) -> Page:
+    """Give what a daemon would say."""
+    return {
+        "server": {"pid": pid, "uptime_s": uptime_s, "version": "1", "loop": "python"},
+        "listening": {"fd": 5, "host": "127.0.0.1", "port": 9000, "backlog": 7, "backlog_used": 0},
+        "totals": {"accepted": 1, **totals},
+        "sessions": list(rows),
+        "ended": [],
+    }
+
+
+def sample(*facts: Any, **more: Any) -> live.Sample:
+    """Give a sample of that."""
+    return parsed(json.dumps(page(*facts, **more)).encode())
+
+
+class Pages:
+    """A status server whose page can be changed; `url` is where it is."""
+
+    def __init__(self) -> None:
+        self.body = json.dumps(page()).encode()
+        self.server = StatusServer(
+            ("127.0.0.1", 0), {"/sessions": lambda _accept: Answer(self.body)}
+        )
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture
+def pages() -> Iterator[Pages]:
+    """Run a status server without a daemon."""
+    found = Pages()
+    with found.server:
+        yield found
+
+
+# -- what a daemon says -------------------------------------------------------------------
+
+
+def test_a_daemon_s_sessions_are_read(daemon: Start) -> None:
+    """Each session with its peer, its descriptor and its counts."""
+    process = daemon("--status-port", "0")
+    source = Source(f"127.0.0.1:{status_port(process)}/")
+    with process.client() as client:
+        client.echo(b"hello")
+        found = wait_until(lambda: [s for s in source.read().sessions if s.sent_bytes == 5])
+        now = source.read()
+        own = client.sock.getsockname()
+    accepted = process.wait_for("session.accepted")[0]
+
+    assert (found[0].peer_ip, found[0].peer_port) == own
+    assert (found[0].fd, found[0].session_id) == (accepted["fd"], accepted["session_id"])
+    assert now.listening["port"] == process.port
+    assert (now.server["pid"], now.totals["accepted"]) == (process.pid, 1)
+
+
+def test_what_comes_by_a_proxy_or_encrypted_says_so() -> None:
+    """Both are in `via`; most sessions have neither."""
+    row = {**ROW, "proxy_ip": "10.0.0.1", "proxy_port": 5, "tls": {"tls_protocol": "TLSv1.3"}}
+    one, other = sample(1.0, row, ROW).sessions
+
+    assert (one.via, other.via) == ("TLSv1.3 from 10.0.0.1:5", "")
+
+
+# -- rates --------------------------------------------------------------------------------
+
+
+def test_rates_come_from_two_samples_by_the_daemon_s_clock() -> None:
+    """A session that is new has begun with nothing; totals have their rates, too."""
+    before = sample(10.0, ROW, accepted=5)
+    new = {**ROW, "session_id": "a-2", "received_bytes": 30}
+    now = sample(12.0, {**ROW, "received_bytes": 300}, new, accepted=9).since(before)
+
+    assert [s.received_rate for s in now.sessions] == [100.0, 15.0]
+    assert [s.sent_rate for s in now.sessions] == [0.0, 45.0]
+    assert now.rates == {"accepted": 2.0}
+
+
+@pytest.mark.parametrize("later", [sample(12.0, ROW, pid=2), sample(10.0, ROW), sample(9.0, ROW)])
+def test_there_are_no_rates_between_two_daemons(later: live.Sample) -> None:
+    """Nor within one picture, nor backwards in time."""
+    now = later.since(sample(10.0, ROW))
+
+    assert (now.rates, now.sessions[0].received_rate) == (None, None)
+
+
+# -- order and choice ---------------------------------------------------------------------
+
+
+def sessions() -> list[LiveSession]:
+    """Give three sessions."""
+    rows = [
+        {**ROW, "session_id": "a-1", "peer_ip": "192.0.2.7", "fd": 9, "received_bytes": 5},
+        {**ROW, "session_id": "a-2", "peer_ip": "192.0.2.8", "fd": 8, "received_bytes": 5},
+        {**ROW, "session_id": "b-3", "peer_ip": "2001:db8::7", "fd": 7, "state": "reading"},
+    ]
+    return sample(1.0, *rows).sessions
+
+
+@pytest.mark.parametrize("sort", live.SORT_KEYS)
+def test_every_column_sorts(sort: str) -> None:
+    """In both directions; equals stay as they came, the oldest first."""
+    key = live.SORT_KEYS[sort]
+    up = chosen(sessions(), "", sort, descending=False)
+    down = chosen(sessions(), "", sort, descending=True)
+
+    assert [key(s) for s in up] == sorted(map(key, sessions()))
+    assert [key(s) for s in down] == [key(s) for s in up][::-1]
+    assert [s.session_id for s in down if key(s) == key(down[0])] == sorted(
+        s.session_id for s in down if key(s) == key(down[0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("", ["a-1", "a-2", "b-3"]),
+        ("192.0.2.8", ["a-2"]),
+        ("7]:40000", ["b-3"]),
+        ("READ", ["b-3"]),
+        ("a-", ["a-1", "a-2"]),
+        ("nobody", []),
+    ],
+)
+def test_a_part_of_a_peer_a_state_or_an_id_chooses(wanted: str, found: list[str]) -> None:
+    """Capitals are all the same."""
+    shown = chosen(sessions(), wanted, "fd", descending=True)
+
+    assert [s.session_id for s in shown] == found
+
+
+# -- whatever else answers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://127.0.0.1", "http://", "http://127.0.0.1:99999", "http://127.0.0.1:x"),
+        *("http://[::1", "http://me@127.0.0.1", "http://127.0.0.1/?a", "http://127.0.0.1/#a"),
+    ],
+)
+def test_a_url_that_can_t_be_meant_is_refused(url: str) -> None:
+    """Before anybody is asked."""
+    with pytest.raises(BadUrl):
+        Source(url)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"nonsense",
+        json.dumps({**page(), "server": {}}).encode(),
+        json.dumps({**page(), "server": {"pid": "x", "uptime_s": 1}}).encode(),
+        json.dumps({**page(), "totals": []}).encode(),
+        json.dumps({**page(), "listening": 5}).encode(),
+        json.dumps(page(1.0, {"fd": 1})).encode(),
+        json.dumps(page(1.0, {**ROW, "tls": 5})).encode(),
+    ],
+)
+def test_an_answer_that_is_not_a_daemon_s_is_refused(pages: Pages, body: bytes) -> None:
+    """Whatever JSON it is, or none."""
+    pages.body = body
+    with pytest.raises(BadAnswer, match="its answer is not a daemon's"):
+        Source(pages.url).read()
+
+
+def test_a_page_that_is_not_there_is_said(pages: Pages) -> None:
+    """An older daemon has no such page."""
+    with pytest.raises(BadAnswer, match="it answers 404 Not Found"):
+        Source(f"{pages.url}/below").read()
+
+
+def test_an_answer_has_an_end(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than any daemon says is not read."""
+    monkeypatch.setattr(watch, "MOST_BYTES", 10)
+    with pytest.raises(BadAnswer, match="too long"):
+        Source(pages.url).read()
+
+
+def test_who_doesn_t_speak_http_is_refused(server: RunningServer) -> None:
+    """As the echo port itself: it is easily mistaken for the status port."""
+    with pytest.raises(BadAnswer, match="it doesn't answer in HTTP"):
+        Source(f"http://127.0.0.1:{server.port}").read()
+
+
+def test_who_answers_in_a_trickle_is_not_waited_for() -> None:
+    """The time-out is for all of it, however often a byte comes."""
+
+    def trickle(sock: socket.socket) -> None:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        pause, deadline = threading.Event(), Deadline(seconds(10))
+        while not deadline.expired:
+            try:
+                sock.sendall(b" ")
+            except OSError:  # it has gone
+                return
+            pause.wait(0.01)
+
+    with one_session(trickle) as address:
+        with pytest.raises(TimeoutError, match="it took too long"):
+            Source(f"http://{address[0]}:{address[1]}", timeout=seconds(0.2)).read()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://foo..bar", "http://nobody.invalid"])
+def test_nobody_there_is_an_error_of_the_network(url: str) -> None:
+    """A refused connection, a name that is none, a name of nobody."""
+    with pytest.raises(OSError, match=r"refused|not known|resolution"):
+        Source(url).read()
+
+
+# -- again and again ----------------------------------------------------------------------
+
+
+def test_a_feed_reads_on_through_everything(pages: Pages) -> None:
+    """It has the newest sample, says what is wrong, and goes on when that is over."""
+    changed = threading.Event()
+    source = Source(pages.url)
+    first = source.read()
+    with Feed(source, first, 0.01, changed.set) as feed:
+        assert changed.wait(seconds(10))
+        assert feed.sample is first  # the same picture again is no news
+
+        pages.body = json.dumps(page(2.0, ROW)).encode()
+        wait_until(lambda: feed.sample.sessions)
+        assert feed.sample.sessions[0].received_rate == 100
+
+        pages.body = b"nonsense"
+        wait_until(lambda: feed.problem)
+        assert feed.problem == "its answer is not a daemon's"
+        assert feed.sample.sessions
+
+        pages.body = json.dumps(page(3.0)).encode()
+        wait_until(lambda: not feed.sample.sessions)
+        assert feed.problem == ""
+
+        pages.server.shutdown()
+        pages.server.server_close()
+        wait_until(lambda: feed.problem)
+        assert feed.problem == "Connection refused"

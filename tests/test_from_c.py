@@ -1,0 +1,169 @@
+"""The walks from C: every link leads to the line it names, and what they say is so.
+
+`python -m tests.test_from_c` writes the line numbers anew when code has moved.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from echo import EchoClient, EchoHandler, EchoServer, Limits
+from echo.testing import EventList, running_server
+from tests.waiting import seconds, wait_until
+
+ROOT = Path(__file__).parents[1]
+WALKS = [ROOT / "docs" / "from-c.md", ROOT / "docs" / "from-c.ko.md"]
+READMES = [ROOT / "README.md", ROOT / "README.ko.md"]
+LINK = re.compile(r"\[`(?P<code>[^`]+)`\]\((?P<path>[^)#]+)#L(?P<line>\d+)\)")
+# What makes a claim: an item of a list, a row of a table that is no heading.
+CLAIM = re.compile(r"^(?:- .*(?:\n  .*)*|\| (?!---|.*\n\|---).*)$", re.MULTILINE)
+
+
+class Link(NamedTuple):
+    """A link to a line, and the code that it says is there; a test's name is where it begins."""
+
+    code: str
+    path: str
+    line: int
+
+    @property
+    def text(self) -> str:
+        """What the line has to hold."""
+        return f"def {self.code}(" if self.code.startswith("test_") else self.code
+
+    def lines(self, page: Path) -> list[int]:
+        """Give the numbers of the lines that hold it: there has to be one, and no other."""
+        source = (page.parent / self.path).read_text(encoding="utf-8").splitlines()
+        return [number for number, line in enumerate(source, 1) if self.text in line]
+
+
+def links(page: Path) -> list[Link]:
+    """Give a page's links to lines, in their order."""
+    text = page.read_text(encoding="utf-8")
+    return [Link(m["code"], m["path"], int(m["line"])) for m in LINK.finditer(text)]
+
+
+def renumbered(page: Path) -> str:
+    """Give the page with the numbers that its links should have."""
+
+    def anew(match: re.Match[str]) -> str:
+        link = Link(match["code"], match["path"], 0)
+        found = link.lines(page)
+        if len(found) != 1:
+            raise SystemExit(f"{page.name}: {link.code!r} is in {len(found)} lines of {link.path}")
+        return f"[`{link.code}`]({link.path}#L{found[0]})"
+
+    return LINK.sub(anew, page.read_text(encoding="utf-8"))
+
+
+# -- the pages ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", WALKS, ids=lambda page: page.name)
+def test_each_link_leads_to_the_code_that_it_names(page: Path) -> None:
+    """The line holds it, and no other line of the file does; else: python -m tests.test_from_c."""
+    found = links(page)
+    wrong = [link for link in found if link.lines(page) != [link.line]]
+
+    assert len(found) > 50
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", WALKS, ids=lambda page: page.name)
+def test_each_claim_has_its_line_or_its_test(page: Path) -> None:
+    """No item and no row without a link to the code or the test that shows it."""
+    claims = CLAIM.findall(page.read_text(encoding="utf-8"))
+    bare = [claim for claim in claims if not LINK.search(claim)]
+
+    assert len(claims) > 30
+    assert bare == []
+
+
+@pytest.mark.parametrize("page", WALKS, ids=lambda page: page.name)
+def test_each_mistake_has_a_test(page: Path) -> None:
+    """Each row of the table of mistakes names a test."""
+    rows = [row for row in CLAIM.findall(page.read_text(encoding="utf-8")) if row.startswith("|")]
+
+    assert len(rows) > 8
+    assert [row for row in rows if "[`test_" not in row] == []
+
+
+def test_both_languages_have_the_same_links() -> None:
+    """The twins lead to the same lines, in the same order, under headings of the same number."""
+    one, other = (page.read_text(encoding="utf-8") for page in WALKS)
+
+    assert links(WALKS[0]) == links(WALKS[1])
+    assert re.findall(r"^#+ ", one, re.M) == re.findall(r"^#+ ", other, re.M)
+    assert re.findall(r"`[^`]+`", _code_blocks(one)) == re.findall(r"`[^`]+`", _code_blocks(other))
+
+
+def _code_blocks(text: str) -> str:
+    return "\n".join(f"`{block}`" for block in re.findall(r"^```c\n(.*?)^```", text, re.M | re.S))
+
+
+def test_the_korean_readme_has_the_commands_of_the_first_screen() -> None:
+    """What is to be typed is the same in both languages, and each leads to the other."""
+    english, korean = (page.read_text(encoding="utf-8") for page in READMES)
+    typed = re.findall(r"^\$ .*$", english.partition("## What it promises")[0], re.M)
+
+    assert len(typed) > 3
+    assert [line for line in typed if line not in korean] == []
+    assert "(README.ko.md)" in english
+    assert "(README.md)" in korean
+    for walk in WALKS:
+        assert f"(docs/{walk.name})" in english
+        assert f"(docs/{walk.name})" in korean
+
+
+# -- what the walks say -------------------------------------------------------------------
+
+
+def test_a_silent_client_keeps_nobody_waiting() -> None:
+    """A client that connects and says nothing costs the next one nothing."""
+    with running_server() as server, socket.create_connection(server.address):
+        server.log.wait_for("session.accepted")
+        with EchoClient(*server.address, timeout=seconds(10)) as second:
+            assert second.echo(b"me first") == b"me first"
+
+
+def test_a_nul_is_a_byte_like_any_other() -> None:
+    """Nothing is cut at a NUL, wherever it is."""
+    with running_server() as server, EchoClient(*server.address) as client:
+        assert client.echo(b"\0before\0after\0") == b"\0before\0after\0"
+
+
+def test_a_length_in_the_data_is_only_data() -> None:
+    """No number that a client sends says how much is read: the buffer's own size does."""
+    hostile = b"\xff\xff\xff\xff" + b"x" * 1000
+    with running_server(limits=Limits(buffer_size=16), log_payload=True) as server:
+        with EchoClient(*server.address) as client:
+            echo = client.echo(hostile)
+        reads = [data["bytes"] for data in server.log.named("session.data")]
+
+    assert echo == hostile
+    assert max(reads) <= 16
+
+
+def test_a_restart_finds_its_port_free() -> None:
+    """Connections that the last server ended are in TIME_WAIT: the next one listens anyway."""
+    with running_server() as server:
+        address = server.address
+        with socket.create_connection(address) as client:
+            server.log.wait_for("session.accepted")
+            server.server.start_draining()
+
+            assert client.recv(1) == b""
+
+        wait_until(lambda: not server.sessions)
+    with EchoServer(address, EchoHandler, log=EventList()) as again:
+        assert again.server_address == address
+
+
+if __name__ == "__main__":  # pragma: no cover - for whoever moves code
+    for walk in WALKS:
+        walk.write_text(renumbered(walk), encoding="utf-8")
