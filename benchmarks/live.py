@@ -3,8 +3,8 @@
 One daemon with thousands of idle sessions and some that exchange messages, while nobody looks,
 while a client that costs next to nothing asks as the page does, and while the page is open in a
 headless Chromium: in turn, round after round. On a machine with few cores the browser and the
-load generator take each other's time, so the page's own figure has Chromium at the lowest
-priority, and `asked` is what the daemon pays.
+load generator take each other's time, so Chromium runs only where a processor is idle (SCHED_IDLE),
+and `asked` is what the daemon pays.
 """
 
 import contextlib
@@ -114,7 +114,7 @@ def page(port: int) -> Iterator[None]:
             [*words, f"http://127.0.0.1:{port}/"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: os.nice(19),
+            preexec_fn=lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)),
         )
         try:
             time.sleep(OPENING_S)
