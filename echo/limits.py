@@ -130,6 +130,9 @@ LIVE_PIECE = 200
 LIVE_PAUSE = 0.0005
 # Sessions that have ended and are still shown.
 LAST_ENDS = 50
+# What the live page's charts show: five minutes, a point every two seconds.
+HISTORY_STEP = 2.0
+HISTORY_POINTS = 150
 # Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
 KEEPALIVE = (60, 10, 6)
 # Out of descriptors, the accept loop tries again after this long.

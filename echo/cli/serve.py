@@ -90,7 +90,7 @@ def serve(
         try:
             with (
                 _bind(make, sockets.get("echo") or listen.address, handler, options) as server,
-                _status(sockets.get("status") or monitoring.address, server, log) as status,
+                _status(sockets.get("status"), monitoring, server, log) as status,
             ):
                 parts: dict[str, Any] = {"certificates": certificates, "status": status}
                 stop = Daemon(server, log, signals, notifier=Notifier(), **parts).run()
@@ -230,22 +230,32 @@ def _bind(
 
 
 def _status(
-    where: tuple[str, int] | socket | None, server: EchoServer, log: EventLog
+    handed_over: socket | None, settings: Monitoring, server: EchoServer, log: EventLog
 ) -> AbstractContextManager[StatusServer | None]:
     """Make the status server, if there is to be one."""
+    where = handed_over or settings.address
     if where is None:
         return nullcontext()
+    from echo.server.assets import assets
     from echo.server.live import Live
     from echo.server.metrics import Metrics
     from echo.server.status import StatusServer, health_of
 
+    live = Live(server, log)
     pages = {
-        "/sessions": Live(server, log).page,
+        **assets(),
+        "/sessions": live.page,
         "/metrics": Metrics(server, log).page,
         "/healthz": health_of(server),
     }
     try:
-        return StatusServer(where, pages, log=server.log)
+        return StatusServer(
+            where,
+            pages,
+            log=server.log,
+            names={settings.status_host},
+            each_turn=live.history.tick,
+        )
     except UnicodeError as error:
         raise _no_host_name(where, "status-") from error
     except OSError as error:

@@ -143,10 +143,10 @@ class Proxying:
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """Whether to serve /metrics and /healthz over HTTP."""
+    """Whether to serve the live page, /sessions, /metrics and /healthz over HTTP."""
 
     status_port: Port | None = None
-    """TCP port of the status pages; 0 picks a free one; none are served without it."""
+    """TCP port of the live page, /sessions, /metrics and /healthz; 0 picks one, none without it."""
 
     status_host: str = "127.0.0.1"
     """Address or name that they are served on."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from echo.limits import BACKLOG, LIVE_AGE, LIVE_PAUSE, LIVE_PIECE, LIVE_SHARE
+from echo.server.history import History
 from echo.server.server import LINGERING
 from echo.server.status import Answer
 from echo.version import VERSION
@@ -47,6 +48,7 @@ class Live:
     def __init__(self, server: EchoServer, log: Log) -> None:
         self._server = server
         self._log = log
+        self.history = History(server)
         self._lock = threading.Lock()  # one takes the picture, the others wait for it
         self._picture = b""
         self._good_until = 0.0
@@ -71,6 +73,7 @@ class Live:
                 "totals": {**server.state(), "log_dropped": self._log.dropped},
                 "sessions": orjson.Fragment(_rows(server)),
                 "ended": list(reversed(server.ends.copy())),
+                "history": list(self.history.points.copy()),
             }
         )
 

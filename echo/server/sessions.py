@@ -94,7 +94,7 @@ class Sessions:
         # Whichever ends from here on isn't in the sums above: each is counted once, and nobody
         # who opens or closes waits for the counting of thousands.
         for session in alive:
-            sent += session.sent_bytes
+            sent += session.sent_bytes  # first, so that no more was sent than received
             received += session.received_bytes
         return {"received_bytes": received, "sent_bytes": sent}
 

@@ -7,14 +7,16 @@ the time that each may take, have bounds that sessions know nothing of.
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -28,6 +30,28 @@ if TYPE_CHECKING:
     from echo.server.server import EchoServer
 
 TEXT = "text/plain; charset=utf-8"
+# What a browser may do with a page: run the package's own files, ask this server, nothing else.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+# A name or an address, and a port: nothing else is a host (RFC 9110, 7.2).
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s:/?#@\[\]]+)(:\d*)?")
+FOREIGN = (
+    b"this address serves its own machine only: ask for it by an address or as localhost\n"
+    b"(a proxy in front of it has to send such a Host, or the name given as --status-host)\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +78,31 @@ def health_of(server: EchoServer) -> Page:
     return health
 
 
+def names_a_neighbour(host: str, known: Collection[str] = ()) -> bool:
+    """Say whether a request's `Host` is one that a loopback address is asked by.
+
+    A page from elsewhere can let its own name lead to 127.0.0.1 (DNS rebinding) and would then
+    be of one origin with this server; it can't do that with an address, nor with `localhost`.
+
+    >>> names_a_neighbour("127.0.0.1:9001"), names_a_neighbour("[::1]"), names_a_neighbour("")
+    (True, True, True)
+    >>> names_a_neighbour("evil.example:9001"), names_a_neighbour("me", known={"me"})
+    (False, True)
+    """
+    found = _HOST.fullmatch(host.lower())
+    name = found["name"].strip("[]") if found else host
+    with suppress(ValueError):
+        return bool(ip_address(name))
+    return name in {"", "localhost", *known} or name.endswith(".localhost")
+
+
 class StatusServer(ListeningServer):
     """Serves `pages`, by their paths, while it is entered.
 
-    `timeout` is in seconds, from the connection's first byte to its last. Raises `OSError` when
-    the address can't be bound.
+    `timeout` is in seconds, from the connection's first byte to its last. On a loopback address
+    it answers who asks for an address, for `localhost` or for one of `names`. Its accept thread
+    calls `each_turn` twice a second or more often. Raises `OSError` when the address can't be
+    bound.
 
     >>> from urllib.request import urlopen
     >>> with StatusServer(("127.0.0.1", 0), {"/hello": lambda accept: Answer(b"hello")}) as status:
@@ -74,14 +118,19 @@ class StatusServer(ListeningServer):
         log: Any = None,
         connections: int = STATUS_CONNECTIONS,
         timeout: float = STATUS_TIMEOUT,
+        names: Collection[str] = (),
+        each_turn: Callable[[], None] = lambda: None,
     ) -> None:
         self.pages = pages
+        self.names = names
+        self.each_turn = each_turn
         self.connections = connections
         self.seconds = timeout
         self._open: dict[socket.socket, Deadline] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, name="status", daemon=True)
         super().__init__(server_address, _StatusHandler, log=log)
+        self.is_local = ip_address(str(self.server_address[0])).is_loopback
 
     def __repr__(self) -> str:
         host, port = self.server_address[:2]
@@ -101,12 +150,13 @@ class StatusServer(ListeningServer):
         self.server_close()
 
     def service_actions(self) -> None:
-        """End the connections whose time is up, however busy they seem."""
+        """End the connections whose time is up, however busy they seem; do what recurs."""
         with self._lock:
             late = [request for request, deadline in self._open.items() if deadline.expired]
         for request in late:
             with suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
+        self.each_turn()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take no more connections than there is room for."""
@@ -147,9 +197,13 @@ class _StatusHandler(BaseHTTPRequestHandler):
         self._answer(self._page(), body=False)
 
     def _page(self) -> Answer:
+        if self.server.is_local and not names_a_neighbour(
+            self.headers.get("Host", ""), self.server.names
+        ):
+            return Answer(FOREIGN, code=HTTPStatus.MISDIRECTED_REQUEST)
         page = self.server.pages.get(_path_of(self.path))
         if page is None:
-            known = "\n".join(sorted(self.server.pages))
+            known = "\n".join(sorted(path for path in self.server.pages if path.count("/") == 1))
             return Answer(f"no such page; there is\n{known}\n".encode(), code=HTTPStatus.NOT_FOUND)
         return page(self.headers.get("Accept", ""))
 
@@ -157,11 +211,15 @@ class _StatusHandler(BaseHTTPRequestHandler):
         self.send_response(answer.code)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         if body:
             self.wfile.write(answer.body)
+
+    def end_headers(self) -> None:
+        """Say with every answer, the framework's own errors too, what a browser may do with it."""
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Say nothing: stderr is the daemon's."""

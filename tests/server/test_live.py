@@ -17,10 +17,12 @@ from proxyprotocol.v2 import ProxyProtocolV2
 
 from echo import EchoClient, Limits
 from echo.events import SERVER_STATE, SESSION_CLOSED
-from echo.limits import BACKLOG, LAST_ENDS, LIVE_PIECE
+from echo.limits import BACKLOG, HISTORY_POINTS, LAST_ENDS, LIVE_PIECE, STATUS_CONNECTIONS
+from echo.server import EchoHandler, EchoServer
+from echo.server.history import History
 from echo.server.live import Live, listening
 from echo.server.proxy import Proxies
-from echo.testing import RunningServer, running_server
+from echo.testing import EventList, RunningServer, running_server
 from tests.authority import Authority
 from tests.server.test_status import get, status_port
 from tests.waiting import seconds, wait_until
@@ -84,7 +86,7 @@ def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> N
         found = picture(server)
         live = server.sessions
 
-    assert set(found) == {"server", "listening", "totals", "sessions", "ended"}
+    assert set(found) == {"server", "listening", "totals", "sessions", "ended", "history"}
     assert set(found["server"]) == {"pid", "version", "loop", "uptime_s", "draining", "limits"}
     assert found["server"]["limits"] == Limits().as_dict()
     assert set(found["listening"]) == {"fd", "host", "port", "backlog", "backlog_used"}
@@ -135,18 +137,18 @@ def _target(link: Path) -> str:
     return os.readlink(link)  # noqa: PTH115 - it is no path
 
 
-def test_the_backlog_is_what_waits(server: RunningServer) -> None:
+def test_the_backlog_is_what_waits() -> None:
     """Connections that nobody accepts are counted; a closed socket can't tell."""
-    server.server.shutdown()
-    before = listening(server.server)
-    with socket.create_connection(server.address), socket.create_connection(server.address):
-        during = wait_until(lambda: listening(server.server)["backlog_used"])
-    server.server.server_close()
-    after = listening(server.server)
+    with EchoServer(("127.0.0.1", 0), EchoHandler, log=EventList()) as server:
+        before = listening(server)
+        address = server.server_address
+        with socket.create_connection(address), socket.create_connection(address):
+            during = wait_until(lambda: listening(server)["backlog_used"])
+    after = listening(server)
 
     assert (before["backlog_used"], during) == (0, 2)
     assert before["backlog"] == min(BACKLOG, int(_somaxconn().read_text()))
-    assert (after["fd"], after["backlog_used"]) == (-1, None)
+    assert (after["fd"], after["backlog_used"], after["backlog"]) == (-1, None, BACKLOG)
 
 
 def _somaxconn() -> Path:
@@ -262,3 +264,35 @@ def test_who_asks_at_once_shares_one_picture(server: RunningServer) -> None:
 
     assert second is first
     assert wait_until(lambda: live.page("").body is not first)
+
+
+def test_the_last_minutes_are_noted_while_somebody_calls(server: RunningServer) -> None:
+    """A point at each step, not more; the oldest go."""
+    history = History(server.server, step=3600)
+    live = Live(server.server, QuietLog())
+    with EchoClient(*server.address) as client:
+        client.echo(b"hello")
+        for _ in range(3):
+            history.tick()
+            live.history.tick()
+        (point,) = json.loads(live.page("").body)["history"]
+    often = History(server.server, step=0)
+    for _ in range(HISTORY_POINTS + 1):
+        often.tick()
+
+    assert len(history.points) == 1
+    assert point[1:] == [1, 5, 5]
+    assert 0 < point[0] <= server.server.uptime_s
+    assert repr(often) == f"<History {HISTORY_POINTS}/{HISTORY_POINTS} points>"
+
+
+def test_what_is_wrong_with_the_picture_touches_no_session(daemon: Start) -> None:
+    """Who asks too often, too slowly or nonsense has nothing of the sessions' room and time."""
+    process = daemon("--status-port", "0", "--max-sessions", "1")
+    address = ("127.0.0.1", status_port(process))
+    with ExitStack() as stack:
+        for _ in range(STATUS_CONNECTIONS + 5):
+            visitor = stack.enter_context(socket.create_connection(address))
+            visitor.sendall(b"GET /sess")
+        with process.client() as client:
+            assert client.echo(b"hello") == b"hello"

@@ -1,0 +1,40 @@
+"""The live page's files: read once, served at fixed paths; no request's path is a file's name."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from echo.server.status import Answer
+
+if TYPE_CHECKING:
+    from echo.server.status import Page
+
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+def assets() -> dict[str, Page]:
+    """Give the pages of the package's own files: `/`, and what it asks for under `/page/`.
+
+    >>> sorted(assets())[:2]
+    ['/', '/page/chart.js']
+    """
+    pages: dict[str, Page] = {}
+    for file in (files("echo.server") / "page").iterdir():
+        suffix = "." + file.name.rpartition(".")[2]
+        path = "/" if suffix == ".html" else f"/page/{file.name}"
+        pages[path] = _constant(Answer(file.read_bytes(), TYPES[suffix]))
+    return pages
+
+
+def _constant(answer: Answer) -> Page:
+    def page(accept: str) -> Answer:
+        del accept
+        return answer
+
+    return page
