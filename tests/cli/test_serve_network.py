@@ -71,15 +71,18 @@ def test_files_that_can_not_be_used_are_a_configuration_error(
         assert output.err.count("\n") == 1
 
 
-def test_the_compiled_loop_can_not_speak_tls(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize("flags", [("--loop", "compiled"), ("--fault", "stall")])
+def test_what_can_t_speak_tls_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: tuple[str, str]
 ) -> None:
-    """Who asks for both is told so."""
+    """Who asks for both is told so at the start."""
     cert, key = map(str, Authority(tmp_path / "tls").issue("one"))
-    code = main(["serve", "--tls-cert", cert, "--tls-key", key, "--loop", "compiled"])
+    code = main(["serve", "--tls-cert", cert, "--tls-key", key, *flags])
+    output = capsys.readouterr().err
 
     assert code == 2
-    assert "can't speak TLS" in capsys.readouterr().err
+    assert flags[0] in output
+    assert "can't speak TLS" in output
 
 
 def test_a_status_host_that_is_no_name_ends_the_start(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from echo.cli import main
 from echo.cli.serve import _handler
 from echo.server import EchoHandler
 from echo.version import VERSION
-from tests.authority import Authority
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
@@ -264,24 +263,3 @@ def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd
     assert main(["serve", "--loop", "compiled"]) == 78
     assert "install again with a C compiler" in capfd.readouterr().err
     assert _handler("auto") is EchoHandler
-
-
-def test_a_compiled_loop_can_t_speak_tls(tmp_path: Path, capfd: Captured) -> None:
-    """What can't be had together is said at the start."""
-    cert, key = Authority(tmp_path).issue("server")
-    flags = ["--loop", "compiled", "--tls-cert", str(cert), "--tls-key", str(key)]
-
-    assert main(["serve", *flags]) == 2
-    assert "can't speak TLS" in capfd.readouterr().err
-
-
-def test_an_output_that_was_closed_in_between_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without standard output there is nothing to keep the interpreter from."""
-
-    def broken(*_: object) -> None:
-        raise BrokenPipeError
-
-    monkeypatch.setattr("echo.cli._run", broken)
-    monkeypatch.setattr(sys, "stdout", None)
-
-    assert main(["--help"]) == 1
