@@ -83,6 +83,7 @@ def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> N
             with EchoClient(*server.address) as gone:
                 gone.echo(b"gone")
         closed = server.log.wait_for("session.closed", 2)
+        wait_until(lambda: server.server.totals()["sent_bytes"] == 18)  # counted once it is sent
         found = picture(server)
         live = server.sessions
 
@@ -113,7 +114,7 @@ def test_what_it_says_of_the_sockets_is_what_the_system_says(daemon: Start) -> N
         for number, client in enumerate(clients, 1):
             client.sendall(b"x" * number)
             client.recv(number, socket.MSG_WAITALL)
-        found = until(process, lambda now: len(now["sessions"]) == 3)
+        found = until(process, lambda now: sum(row["sent_bytes"] for row in now["sessions"]) == 6)
         descriptors = [row["fd"] for row in [found["listening"], *found["sessions"]]]
         links = [_target(Path(f"/proc/{process.pid}/fd/{number}")) for number in descriptors]
         threads = [
@@ -272,6 +273,7 @@ def test_the_last_minutes_are_noted_while_somebody_calls(server: RunningServer) 
     live = Live(server.server, QuietLog())
     with EchoClient(*server.address) as client:
         client.echo(b"hello")
+        wait_until(lambda: server.server.totals()["sent_bytes"] == 5)  # counted once it is sent
         for _ in range(3):
             history.tick()
             live.history.tick()
