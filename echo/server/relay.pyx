@@ -31,6 +31,10 @@ cdef extern from "<sched.h>" nogil:
     void CPU_ZERO(cpu_set_t *cpus)
     void CPU_SET(int cpu, cpu_set_t *cpus)
     int sched_setaffinity(int thread, size_t size, const cpu_set_t *cpus)
+    struct sched_param:
+        int sched_priority
+    int sched_setscheduler(int thread, int policy, const sched_param *param)
+    int SCHED_OTHER, SCHED_BATCH
 
 cdef enum:
     eof, show, full, drain, byte_limit, idle_timeout, session_timeout, write_timeout, failed
@@ -86,10 +90,10 @@ cdef class Relay:
         """
         cdef int code
         with nogil:
-            self.stay_on(&self.processors.wide)
+            self.stay_on(&self.processors.wide, SCHED_OTHER)
             code = self.loop()
             self.error = errno
-            self.stay_on(&self.processors.narrow)
+            self.stay_on(&self.processors.narrow, SCHED_BATCH)
         if code == failed:
             raise OSError(self.error, strerror(self.error).decode())
         return code
@@ -123,8 +127,11 @@ cdef class Relay:
             waiting = filled and self.exchanges % eager_reads
         return byte_limit
 
-    cdef void stay_on(self, cpu_set_t *cpus) noexcept nogil:
+    cdef void stay_on(self, cpu_set_t *cpus, int policy) noexcept nogil:
+        cdef sched_param none
         if self.processors.pinned and self.exchanges >= pinned_exchanges:
+            none.sched_priority = 0
+            sched_setscheduler(0, policy, &none)
             sched_setaffinity(0, sizeof(cpu_set_t), cpus)
 
     cdef size_t room(self) noexcept nogil:
@@ -140,7 +147,7 @@ cdef class Relay:
         self.received_bytes += count
         self.exchanges += 1
         if self.exchanges == pinned_exchanges:
-            self.stay_on(&self.processors.wide)
+            self.stay_on(&self.processors.wide, SCHED_OTHER)
         watched.fd, watched.events = self.fd, POLLOUT
         while done < count:
             sent = send(self.fd, &self.buffer[done], count - done, MSG_DONTWAIT | MSG_NOSIGNAL)

@@ -212,6 +212,30 @@ def test_several_daemons_share_a_port(daemon: Start) -> None:
     assert os.sched_getaffinity(second.pid) == os.sched_getaffinity(0)
 
 
+def roaming(process: DaemonProcess) -> list[int]:
+    """Name the scheduling class of each thread that may be on any processor."""
+    threads = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+    everywhere = os.sched_getaffinity(0)
+    return [os.sched_getscheduler(t) for t in threads if os.sched_getaffinity(t) == everywhere]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
+def test_a_session_that_lasts_may_use_every_processor(daemon: Start) -> None:
+    """In the compiled loop it leaves the daemon's processor and class, until it ends."""
+    handler_of("compiled")
+    process = daemon()
+    with process.client() as short, process.client() as lasting:
+        short.echo(b"once")
+        before = roaming(process)
+        for _ in range(20):
+            lasting.echo(b"again and again")
+        meanwhile = roaming(process)
+    wait_until(lambda: roaming(process) == [], 10, "all are back")
+
+    assert before == []
+    assert meanwhile == [os.SCHED_OTHER]
+
+
 def use(client: EchoClient, number: int) -> None:
     """End a session in one of four ways: end of stream, reset, byte limit, close."""
     client.echo(bytes(number))
