@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import socketserver
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from echo.deadline import Deadline
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import socket
 
     from echo.server.server import EchoServer
+    from echo.server.waiting import PollWaiter, SelectWaiter
 
 
 class EchoHandler(socketserver.StreamRequestHandler):
@@ -43,11 +45,15 @@ class EchoHandler(socketserver.StreamRequestHandler):
         """Prepare the session's buffer and its clocks."""
         limits = self.server.limits
         self.session = self.server.sessions[self.request]
-        self.waiter = Waiter(self.request, self.server.bell)
         self.buffer = memoryview(bytearray(min(limits.buffer_size, FIRST_BUFFER)))
         self.idle_timeout = limits.idle_timeout or math.inf
         self.max_bytes = limits.max_bytes or math.inf
         self.deadline = Deadline(limits.session_timeout or None)
+
+    @cached_property
+    def waiter(self) -> PollWaiter | SelectWaiter:
+        """What waits for the client, and for the bell that says it is time to drain."""
+        return Waiter(self.request, self.server.bell)
 
     def receive(self) -> memoryview:
         """Wait for the peer's next bytes; none are its end of stream."""
