@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -33,6 +34,18 @@ hypothesis.settings.load_profile("echo")
 # A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process() -> Iterator[None]:
+    """Take back what a start of the daemon in the tests' own process has set, as it stays set."""
+    interval = sys.getswitchinterval()
+    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    yield
+    sys.setswitchinterval(interval)
+    if processors and os.sched_getaffinity(0) != processors:
+        os.sched_setaffinity(0, processors)
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture
