@@ -263,3 +263,15 @@ def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd
     assert main(["serve", "--loop", "compiled"]) == 78
     assert "install again with a C compiler" in capfd.readouterr().err
     assert _handler("auto") is EchoHandler
+
+
+def test_output_that_nobody_takes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that has gone ends the command without a word, also where there is no stdout."""
+
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("echo.cli._run", gone)
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main(["ping"]) == 1
