@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections import Counter
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,10 +125,16 @@ def test_hup_reopens_the_log(daemon: Start) -> None:
 def test_usr1_shows_the_state(daemon: Start) -> None:
     """USR1 logs sessions, bytes, threads and losses."""
     process = daemon()
+    asked = count(1)
+
+    def counted() -> bool:  # the echo may be here before the thread that sent it has counted it
+        process.send(signal.SIGUSR1)
+        return bool(process.wait_for("server.state", next(asked))[-1]["sent_bytes"] == 5)
+
     with process.client() as client:
         client.echo(b"hello")
-        process.send(signal.SIGUSR1)
-        state = process.wait_for("server.state")[0]
+        wait_until(counted)
+    state = process.events("server.state")[-1]
 
     assert (state["active_sessions"], state["accepted"], state["closed"]) == (1, 1, 0)
     assert (state["received_bytes"], state["sent_bytes"]) == (5, 5)

@@ -172,5 +172,5 @@ def test_one_listening_socket_plus_one_for_each_client(server: RunningServer) ->
         accepted = server.log.wait_for("session.accepted", 2)
 
     assert len({listener, *(line["fd"] for line in accepted)}) == 3
-    assert [line["active_sessions"] for line in accepted] == [1, 2]
+    assert sorted(line["active_sessions"] for line in accepted) == [1, 2]  # each by its own thread
     assert {line["peer_ip"] for line in accepted} == {"127.0.0.1"}
