@@ -1,6 +1,7 @@
 """Keep a run as JSON: every sample, and the medians that follow from them for other readers."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from benchmarks.contestants import OURS
 from benchmarks.ratios import Key, Spread, figures, ratios
 from benchmarks.rounds import Sample
 from benchmarks.servers import Contestant
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Run:
         return next((line for line in lines if line), {})
 
 
+def portable(word: str) -> str:
+    """Return a word of a command as it is on any machine, without where things are on this one."""
+    return "python" if word == sys.executable else word.removeprefix(f"{ROOT}/")
+
+
 def write(run: Run, path: Path) -> None:
     """Write a run to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +43,10 @@ def write(run: Run, path: Path) -> None:
         "machine": run.machine,
         "options": run.options,
         "server_started": run.started,
-        "contestants": [asdict(contestant) for contestant in run.contestants],
+        "contestants": [
+            {**asdict(contestant), "command": [portable(word) for word in contestant.command]}
+            for contestant in run.contestants
+        ],
         "ratios": rows(ratios(run.samples), "peer"),
         "figures": rows(figures(run.samples), "contestant"),
         "samples": [without_start(sample) for sample in run.samples],

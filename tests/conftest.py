@@ -17,6 +17,7 @@ import pytest
 from echo.server import EchoHandler
 from echo.testing import RunningServer, running_server
 from tests import vocabulary
+from tests.authority import Authority
 from tests.process import DaemonProcess
 
 if TYPE_CHECKING:
@@ -40,12 +41,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def settings_of_the_process() -> Iterator[None]:
     """Take back what a start of the daemon in the tests' own process has set, as it stays set."""
     interval = sys.getswitchinterval()
-    processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    linux = hasattr(os, "sched_setscheduler")
+    processors, policy = (os.sched_getaffinity(0), os.sched_getscheduler(0)) if linux else ((), 0)
     yield
     sys.setswitchinterval(interval)
-    if processors and os.sched_getaffinity(0) != processors:
+    if linux:
         os.sched_setaffinity(0, processors)
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Give an authority of this test's own."""
+    return Authority(tmp_path / "tls")
 
 
 @pytest.fixture

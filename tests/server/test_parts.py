@@ -283,18 +283,6 @@ def test_a_linger_ends_in_time_and_when_the_peer_is_gone(pair: Pair) -> None:
 # -- tuning -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def untouched() -> Iterator[None]:
-    """Undo what tuning does to this process."""
-    cpus, interval = os.sched_getaffinity(0), sys.getswitchinterval()
-    policy = os.sched_getscheduler(0)
-    yield
-    os.sched_setaffinity(0, cpus)
-    os.sched_setscheduler(0, policy, os.sched_param(0))
-    sys.setswitchinterval(interval)
-
-
-@pytest.mark.usefixtures("untouched")
 def test_tuning_pins_and_batches() -> None:
     """The daemon stays on one processor, in the batch class, with a long switch interval."""
     tuning.tune("auto")
@@ -304,7 +292,6 @@ def test_tuning_pins_and_batches() -> None:
     assert sys.getswitchinterval() == pytest.approx(tuning.SWITCH_INTERVAL)
 
 
-@pytest.mark.usefixtures("untouched")
 def test_a_processor_can_be_chosen_or_none() -> None:
     """A number is that processor, `none` leaves the process alone, nonsense is an error."""
     allowed = os.sched_getaffinity(0)
@@ -318,7 +305,6 @@ def test_a_processor_can_be_chosen_or_none() -> None:
             tuning.pin(nonsense)
 
 
-@pytest.mark.usefixtures("untouched")
 def test_a_python_without_the_global_lock_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Free threads use every processor."""
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)

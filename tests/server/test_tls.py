@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Give an authority of this test's own."""
-    return Authority(tmp_path / "tls")
-
-
-@pytest.fixture
 def server(authority: Authority) -> Iterator[RunningServer]:
     """Run a server that speaks TLS, and check its events at the end."""
     with running_server(handler=authority.certificates().handler()) as running:
