@@ -1,4 +1,4 @@
-"""A little of the soak each time; `python -m tests.soak --seconds 600` is the whole of it."""
+"""A minute of the soak each time; `python -m tests.soak --seconds 600` is the whole of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.soak import slope, soak
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = float(os.environ.get("ECHO_SOAK_SECONDS", "20"))
+SECONDS = float(os.environ.get("ECHO_SOAK_SECONDS", "60"))
 
 
 @pytest.mark.long
