@@ -1,5 +1,7 @@
 """Fixtures: every server and daemon that a test gets is held against all promises at its end."""
 
+# ruff: noqa: E402 - what is to be rewritten must not be imported before that has been said
+
 from __future__ import annotations
 
 import os
@@ -13,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+
+# So that what they find is shown, not only that they have found it.
+pytest.register_assert_rewrite("tests.process", "tests.vocabulary")
 
 from echo.server import EchoHandler
 from echo.testing import RunningServer, running_server

@@ -8,18 +8,22 @@ are joined with a plus.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from echo import limits
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 HANDLER_HOOKS = ("setup", "handle", "finish")
+OF_THE_HANDLER = ("hook", "deaf", "broken")
 
 
 # -- other bounds ---------------------------------------------------------------------------
@@ -37,7 +41,8 @@ def queue(size: str) -> None:
 
 
 def brisk(_: str) -> None:
-    """End idle session threads soon."""
+    """Keep no idle session thread for long: whichever is still there at the end is left over."""
+    limits.SPARE_THREADS = 0
     limits.SPARE_THREAD_TIMEOUT = 0.2
 
 
@@ -138,6 +143,58 @@ class Fault(Exception):
         raise ValueError("no text")
 
 
+# -- broken promises, which the fixture is to find ------------------------------------------
+
+
+def broken(promise: str) -> None:
+    """Let every session break a promise: `broken:thread`, and whatever else stands below."""
+    from echo.cli import serve
+
+    class BrokenHandler(serve.EchoHandler):
+        def finish(self) -> None:
+            super().finish()
+            BREAKS[promise](self)
+
+    serve.EchoHandler = BrokenHandler  # type: ignore[misc]
+
+
+def _leave_thread(handler: Any) -> None:
+    del handler
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def _lose_closing_line(handler: Any) -> None:
+    handler.server.sessions.end = lambda *_: None
+
+
+def _count_twice(handler: Any) -> None:
+    handler.server.sessions.accepted += 1
+
+
+def _say_on_stderr(handler: Any) -> None:
+    del handler
+    os.write(2, b"!")
+
+
+def _write_into_log(data: bytes) -> None:
+    with Path(sys.argv[sys.argv.index("--log-file") + 1]).open("ab") as log:
+        log.write(data)
+
+
+LEFT: list[object] = []
+BREAKS: dict[str, Callable[[Any], object]] = {
+    "thread": _leave_thread,
+    "descriptor": lambda _: LEFT.append(os.pipe()),
+    "socket": lambda handler: LEFT.append(handler.request.dup()),
+    "closed": _lose_closing_line,
+    "totals": _count_twice,
+    "stderr": _say_on_stderr,
+    "line": lambda _: _write_into_log(b'{"event":"session.clo\n'),
+    "long line": lambda _: _write_into_log(b'{"event":"' + b"x" * 2048 + b'"}\n'),
+    "error": lambda handler: handler.server.log.error("server.error", error="x", where="x"),
+}
+
+
 def deaf(_: str) -> None:
     """Let the handler hang, whatever happens to its socket."""
     from echo.cli import serve
@@ -151,10 +208,12 @@ def deaf(_: str) -> None:
 
 def main() -> int:
     """Bring the faults in, then run the command line as ever."""
+    brisk("")
     for fault in sys.argv.pop(1).split("+"):
         name, _, argument = fault.partition(":")
         globals()[name](argument)
-    sys.argv += ["--loop", "python"]  # of which the handlers here are made
+        if name in OF_THE_HANDLER:
+            sys.argv += ["--loop", "python"]  # of which the handlers here are made
     from echo.__main__ import main as run
 
     return run()

@@ -111,6 +111,11 @@ class Crowd:
                 sock.connect(("127.0.0.1", self._port))
         self._each(selectors.EVENT_WRITE, lambda sock: not sock.getsockopt(*ERROR))
 
+    def sent_again(self) -> int:
+        """Count the packets that the system had to send once more; the first is after a second."""
+        infos = [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104) for sock in self.socks]
+        return sum(struct.unpack_from("I", info, TOTAL_RETRANS)[0] for info in infos)
+
     def echo(self, data: bytes, count: int = 1_000_000) -> None:
         """Let `count` of them send the same, then wait until each has it back."""
         some = self.socks[:count]
@@ -152,6 +157,8 @@ class Crowd:
 
 
 ERROR = (socket.SOL_SOCKET, socket.SO_ERROR)
+# Where `tcpi_total_retrans` stands in the `tcp_info` of linux/tcp.h.
+TOTAL_RETRANS = 100
 
 
 def need_descriptors(count: int) -> None:
