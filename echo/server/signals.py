@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echo.server.waiting import Waiter
@@ -20,18 +22,25 @@ _TAKEN = ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP", "SIGUSR1", "SIGUSR2")
 class Signals:
     """Collects the daemon's signals while it is entered; only the main thread can.
 
-    The interpreter's own handler, in C, writes each signal's number into a socket; nothing
-    of ours runs at the moment of the signal, so that none can strike in the middle of a lock.
+    The interpreter's own handler, in C, writes each signal's number into a socket; so little of
+    ours runs at the moment of the signal that none can strike in the middle of a lock. The
+    socket has room for 278 of them, and a flood fills it: a request to stop is noted beside it.
     Unlike `sigtimedwait` this works on macOS and Windows, too.
     """
 
     def __enter__(self) -> Signals:
+        self._stops: deque[str] = deque()
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        numbers = [getattr(signal, name) for name in _TAKEN if hasattr(signal, name)]
-        self._old = {number: signal.signal(number, _ignore) for number in numbers}
+        self._old = {
+            getattr(signal, name): signal.signal(
+                getattr(signal, name), self._note if name in STOPPING else _ignore
+            )
+            for name in _TAKEN
+            if hasattr(signal, name)
+        }
         return self
 
     def __exit__(
@@ -47,16 +56,27 @@ class Signals:
         self._writer.close()
 
     def wait(self, seconds: float, sessions: Sessions | None = None) -> str | None:
-        """Give the name of the next signal, or None after `seconds`.
+        """Give the name of the next signal, a stop first, or None after `seconds` or sooner.
 
         With `sessions` it also ends, with None, when the last of them is gone.
         """
-        Waiter(self._reader, sessions).readable(seconds)
+        if not self._stops:
+            Waiter(self._reader, sessions).readable(seconds)
+        if self._stops:
+            return self._stops.popleft()
         try:
             number = self._reader.recv(1)[0]  # the others wait for their turn
         except BlockingIOError:
             return None
-        return signal.Signals(number).name
+        name = signal.Signals(number).name if number else None
+        return None if name in STOPPING else name  # which has been noted, or will be
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Keep a request to stop, and see to it that `wait` looks."""
+        del frame
+        self._stops.append(signal.Signals(number).name)
+        with suppress(BlockingIOError):  # then there is enough in it to wake anybody
+            self._writer.send(b"\0")
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
