@@ -23,19 +23,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echo.client import EchoClient, EchoEnded, EchoError
+from echo.limits import SPARE_THREADS
 from tests import vocabulary
 from tests.process import DaemonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MAX_BYTES = 3_000_000
+CROWD = "127.0.0.1"  # where only the crowds come from
 FLAGS = {
     "--max-sessions": "150",
     "--max-sessions-per-peer": "100",
     "--idle-timeout": "1",
     "--session-timeout": "8",
     "--write-timeout": "1",
-    "--max-bytes": "3000000",
+    "--max-bytes": str(MAX_BYTES),
     "--log-max-size": "4000000",
     "--log-keep": "1000",
 }
@@ -54,6 +57,7 @@ class Visit:
     sent: int = 0
     received: int = 0
     problem: str = ""
+    saw_end: bool = False  # of the stream, not a reset
 
 
 @dataclass
@@ -104,8 +108,10 @@ class Soak:
         try:
             client.connect_from(visit.peer_ip)
             behave(client, chance)
-        except (EchoEnded, OSError):
-            pass  # refused, or ended: the log says why, and the account whether it may
+        except EchoEnded as error:  # the log says why, and the account whether it may
+            visit.saw_end = "ended the stream" in str(error)
+        except OSError:  # refused, or reset
+            pass
         except EchoError as error:  # a byte is wrong, or none comes
             visit.problem = str(error)
         finally:
@@ -289,6 +295,7 @@ def problems(soak: Soak, lines: list[vocabulary.Line]) -> list[str]:
     """Hold the log against what the clients saw; each sentence is a broken promise."""
     closed = {x["peer_ip"]: x for x in lines if x["event"] == "session.closed"}
     found = [f"{visit.kind}: {visit.problem}" for visit in soak.visits if visit.problem]
+    found += strangers(soak, lines)
     for visit in soak.visits:
         line = closed.get(visit.peer_ip)
         if line is None:
@@ -297,6 +304,14 @@ def problems(soak: Soak, lines: list[vocabulary.Line]) -> list[str]:
         else:
             found += disagreements(visit, line)
     return found
+
+
+def strangers(soak: Soak, lines: list[vocabulary.Line]) -> list[str]:
+    """Name the addresses of sessions that nobody has had, or of one that was had twice."""
+    ended = Counter(x["peer_ip"] for x in lines if x["event"] == "session.closed")
+    del ended[CROWD]
+    known = {visit.peer_ip for visit in soak.visits}
+    return [f"{peer_ip} has {n} sessions" for peer_ip, n in ended.items() if n > (peer_ip in known)]
 
 
 def disagreements(visit: Visit, line: vocabulary.Line) -> list[str]:
@@ -308,6 +323,11 @@ def disagreements(visit: Visit, line: vocabulary.Line) -> list[str]:
         found.append(f"{visit} sent less than {line['received_bytes']}")
     if line["sent_bytes"] < visit.received:
         found.append(f"{visit} received more than {line['sent_bytes']}")
+    if line["reason"] == "byte_limit" and line["received_bytes"] != MAX_BYTES:
+        found.append(f"{visit} had {line['received_bytes']} for the limit")
+    # Without an end of stream it was reset: the daemon lingers for a second, not for ever.
+    if line["reason"] == "byte_limit" and visit.saw_end and visit.received != MAX_BYTES:
+        found.append(f"{visit} saw the end before the limit")
     clean = line["reason"] == "eof" and visit.kind not in ("reset", "vanish")
     if clean and not visit.sent == visit.received == line["received_bytes"] == line["sent_bytes"]:
         found.append(f"{visit} is not {line['received_bytes']} in, {line['sent_bytes']} out")
@@ -340,7 +360,8 @@ def figures(soak: Soak, lines: list[vocabulary.Line], before: tuple[int, int]) -
         f"log {len(lines)} lines, {dropped} dropped",
         f"memory {soak.memory[0][1]:.1f} MB at first, {soak.memory[len(soak.memory) // 5][1]:.1f} "
         f"warm, {soak.memory[-1][1]:.1f} at last, slope {slope(soak.memory):+.2f} MB a minute",
-        f"threads {before[0]} before, {soak.after[0]} after; "
+        f"threads {before[0]} before, {soak.after[0]} after, of which up to {SPARE_THREADS} are "
+        f"kept for the next sessions; "
         f"descriptors {before[1]} before, {soak.after[1]} after",
     ]
 

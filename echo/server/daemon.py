@@ -192,12 +192,12 @@ class Daemon:
         self.server.log_payload = self.log.level == "debug"
 
     def _drain(self, name: str) -> None:
-        self.notifier.stopping()
         deadline = Deadline(self.server.limits.drain_timeout)
         self.server.emit(
             events.SERVER_DRAINING, signal=name, active_sessions=self.server.sessions.active
         )
         self.server.start_draining()
+        self.notifier.stopping()  # by now a manager that reads nothing takes nobody's time
         while not self.server.sessions.wait(0) and not deadline.expired:
             again = self.signals.wait(deadline.left(), self.server.sessions)
             if again in STOPPING:

@@ -17,7 +17,8 @@ import cyclopts
 
 from echo import cli
 from echo.limits import BadLimit
-from echo.logs.feed import LINE_BYTES
+from echo.logs.feed import LINE_BYTES, Feed
+from echo.logs.files import LogFile
 from echo.logs.lines import bounded_line
 from echo.logs.passing import lines_of
 from echo.logs.pretty import pretty
@@ -64,6 +65,17 @@ def fuzz_journal(data: bytes) -> None:
     assert all(b"\n" not in line and len(line) <= LINE_BYTES for line in lines)
 
 
+def fuzz_feed(data: bytes) -> None:
+    """Tame any file for the journal's tables: a line or its mark for each, and a place for each."""
+    feed = Feed([LogFile("x", "x", io.BytesIO(data)), LogFile("y", "y", io.BytesIO(b"{}\n"))])
+    tamed = b"".join(feed.blocks())
+    lines = data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    assert tamed.count(b"\n") == feed.rows == lines + 1
+    assert not {*tamed} & {*b"\0\x02\r"}
+    assert max(map(len, tamed.decode().split("\n"))) <= LINE_BYTES
+    assert feed.place(lines) == ("y", 1)
+
+
 def fuzz_settings(data: bytes) -> None:
     """Read any settings file: settings, or an error that is one of ours."""
     with tempfile.NamedTemporaryFile(suffix=".toml") as file:
@@ -90,6 +102,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "line": fuzz_line,
     "pretty": fuzz_pretty,
     "journal": fuzz_journal,
+    "feed": fuzz_feed,
     "settings": fuzz_settings,
     "proxy": fuzz_proxy,
 }
@@ -103,6 +116,7 @@ SEEDS = {
         b'{"event":"x","exc_info":[1,2,3],"logger_name":"\\ud800"}\n{"torn',
     ],
     "journal": [b'{"event":1}\r\n\n{"torn'],
+    "feed": [b'{"timestamp":"2026-01-31T10:00:00.000001Z"\r\n\n\xff\0\x01\x02{"torn', b"\r\r\n\r"],
     "settings": [
         b"[serve]\nport = 9000\nmax-sessions = 5\n",
         b'[serve]\nlog-file = "x"\nidle_timeout = inf\n',

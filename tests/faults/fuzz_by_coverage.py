@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["echo", "tomllib"]):
+with atheris.instrument_imports(include=["echo", "proxyprotocol", "tomllib"]):
     from tests.faults.fuzz import SEEDS, TARGETS
 
 

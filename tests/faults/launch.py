@@ -46,6 +46,13 @@ def brisk(_: str) -> None:
     limits.SPARE_THREAD_TIMEOUT = 0.2
 
 
+def stubborn(_: str) -> None:
+    """Wait for a service manager that reads nothing for as long as it takes."""
+    from echo.server import systemd
+
+    systemd.SEND_TIMEOUT = 1000.0
+
+
 # -- the listening socket -------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.authority import Authority
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Of linux/prctl.h and linux/capability.h.
 PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE = 1
+CAP_DAC_READ_SEARCH = 2
 
 
 def serve(folder: Path, *flags: str) -> tuple[int, bytes]:
@@ -35,6 +37,7 @@ def serve(folder: Path, *flags: str) -> tuple[int, bytes]:
         preexec_fn=obey_permissions,
     )
     assert done.stdout == b""
+    assert not any(path.stat().st_size for path in folder.glob("logs/*")), "it has served"
     return done.returncode, done.stderr
 
 
@@ -95,9 +98,27 @@ def test_a_log_folder_that_is_not_writable(tmp_path: Path) -> None:
     )
 
 
+def test_an_unreadable_certificate(tmp_path: Path) -> None:
+    """Each of the files that nobody may read is named, with the reason, and no port is taken."""
+    cert, key = Authority(tmp_path / "tls").issue("server")
+    flags = ("--port", "0", "--tls-cert", str(cert), "--tls-key", str(key))
+    for file in (cert, key):
+        file.chmod(0)
+        code, stderr = serve(tmp_path, *flags)
+        file.chmod(0o600)
+
+        assert code == 78
+        assert stderr.startswith(b"echod: ")
+        assert b"Permission denied" in stderr
+        assert str(file).encode() in stderr
+        assert stderr.count(b"\n") == 1
+        assert not (tmp_path / "logs").exists()
+
+
 def obey_permissions() -> None:
-    """Give up root's right to write everywhere, for this process and what it becomes."""
-    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+    """Give up root's right to read and write all, for this process and what it becomes."""
+    for right in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, right, 0, 0, 0)
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])

@@ -77,7 +77,7 @@ def environment(manager: Manager, **more: str) -> dict[str, str]:
 
 
 def test_it_says_when_it_serves_reloads_and_stops(daemon: Start, manager: Manager) -> None:
-    """READY comes when it listens, RELOADING and READY around HUP, STOPPING before the drain."""
+    """READY comes when it listens, RELOADING and READY around HUP, STOPPING at a stop."""
     process = daemon(env=environment(manager))
     manager.wait_for("READY=1")
     with process.client() as client:
@@ -154,6 +154,24 @@ def test_a_manager_that_reads_nothing_is_no_harm(daemon: Start, manager: Manager
 
     assert manager.wait_for("RELOADING=1")
     assert set(manager.heard[:-1]) == {"old"}
+
+
+def test_a_manager_that_reads_nothing_takes_no_time_of_a_drain(
+    daemon: Start, manager: Manager
+) -> None:
+    """Sessions are asked to end before it is told of the stop, however long that takes."""
+    process = daemon(env=environment(manager), fault="stubborn")
+    with process.client() as client:
+        client.echo(b"hello")
+        manager.wait_for("STATUS=1/")
+        fill(manager)
+        process.send(signal.SIGTERM)
+        with pytest.raises(EchoEnded):
+            client.receive(1)
+    manager.wait_for("STOPPING=1")
+
+    assert process.wait() == 0
+    assert process.events("session.closed")[0]["reason"] == "drained"
 
 
 # -- the watchdog -------------------------------------------------------------------------
