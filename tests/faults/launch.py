@@ -216,11 +216,11 @@ def deaf(_: str) -> None:
 def main() -> int:
     """Bring the faults in, then run the command line as ever."""
     brisk("")
-    for fault in sys.argv.pop(1).split("+"):
-        name, _, argument = fault.partition(":")
+    faults = [fault.partition(":") for fault in sys.argv.pop(1).split("+")]
+    for name, _, argument in faults:
         globals()[name](argument)
-        if name in OF_THE_HANDLER:
-            sys.argv += ["--loop", "python"]  # of which the handlers here are made
+    if any(name in OF_THE_HANDLER for name, _, _ in faults):
+        sys.argv += ["--loop", "python"]  # of which the handlers here are made
     from echo.__main__ import main as run
 
     return run()

@@ -59,10 +59,13 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 def echoes(sock: socket.socket, data: bytes = b"hello") -> bool:
     """Send a little, and see whether it comes back before anything else happens."""
+    came = b""
     with suppress(ConnectionError):
         sock.sendall(data)
-        return sock.recv(len(data), socket.MSG_WAITALL) == data
-    return False
+        # In a loop: with a time-out, MSG_WAITALL gives what there is.
+        while len(came) < len(data) and (part := sock.recv(len(data) - len(came))):
+            came += part
+    return came == data
 
 
 def fill(sock: socket.socket, most: int = 1 << 30) -> int:
