@@ -334,6 +334,81 @@ def test_ctrl_c_ends_fuzz_with_what_it_has_found(
     assert says in capsys.readouterr().out
 
 
+EARLY = """
+import os, runpy, signal, sys
+
+class Strike:
+    def find_spec(self, name, path, target=None):
+        if name == "cyclopts":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Strike())
+sys.argv[0] = "echod"
+runpy.run_module("echo", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_a_command_is_still_imported() -> None:
+    """Who has mistyped a host, and is quick, sees no traceback either."""
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY, "ping"], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_second_ctrl_c_changes_nothing(server: RunningServer) -> None:
+    """While the interpreter ends, it is passed over: the command is over already."""
+    code = (
+        "import atexit, os, signal, sys, echo.__main__ as command\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.exit(command.main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words("ping", server.address, "--count", "1")[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+STRUCK = """
+import gc, os, signal, sys, threading
+from echo.cli import main
+from echo.client.fuzz import Fuzzer
+
+def strike(phase, info):
+    gc.callbacks.remove(strike)
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):  # the interpreter looks for signals now and then
+        pass
+
+def find(*_):
+    gc.callbacks.append(strike)
+    gc.collect()
+    threading.Event().wait(float(sys.argv[1]))
+    return True
+
+Fuzzer._find = find
+sys.exit(main(["fuzz", *sys.argv[2:], "--max-size", "0"]))
+"""
+
+
+def test_ctrl_c_is_not_lost_in_the_garbage_collector(server: RunningServer) -> None:
+    """The search has a hook there, and what is raised in such a hook is only written out."""
+    address = (server.host, str(server.port))
+    done = subprocess.run(
+        [sys.executable, "-c", STRUCK, str(seconds(5)), *address],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_fuzz_without_hypothesis_says_what_installs_it(
     monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
