@@ -19,7 +19,7 @@ from echo.client.cases import Case, literal
 from echo.client.fuzz import Fuzzer
 from echo.client.strategies import noise, payloads, short_payloads, sizes, splits
 from echo.limits import BEYOND_BUFFERS
-from echo.testing import running_server
+from echo.testing import Faults, running_server
 from tests import planted
 from tests.debian import need
 from tests.waiting import seconds, wait_until
@@ -186,6 +186,22 @@ def test_our_own_server_passes() -> None:
     largest = max(line["received_bytes"] for line in server.log.named("session.closed"))
 
     assert largest == BEYOND_BUFFERS
+
+
+def test_a_slow_line_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on may take its time: a second for each 64 KiB, beside what every case has."""
+    monkeypatch.setattr("echo.client.fuzz.WHOLE", 1)
+    with running_server(faults=Faults(throttle=60_000)) as server:
+        fuzzer = Fuzzer(
+            *server.address,
+            deadline=seconds(1),
+            max_examples=1,
+            max_size=65537,
+            half_close=False,
+        )
+        fuzzer.search()
+
+    assert fuzzer.finding is None
 
 
 @contextmanager
