@@ -115,6 +115,27 @@ def test_ctrl_c_ends_ping_with_its_summary(server: RunningServer) -> None:
     assert "0 lost" in out
 
 
+def test_the_summary_begins_a_line_of_its_own(server: RunningServer) -> None:
+    """A terminal writes ^C where the cursor is."""
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "rb") as terminal:
+        process = subprocess.Popen(
+            words("ping", server.address, "--interval", "0.01"), stdout=follower
+        )
+        os.close(follower)
+        for _ in range(3):
+            terminal.readline()
+        process.send_signal(signal.SIGINT)
+        lines = []
+        with suppress(OSError):  # a terminal's way of saying that nobody writes any more
+            while line := terminal.readline():
+                lines.append(line)
+        process.wait(seconds(20))
+    summary = next(number for number, line in enumerate(lines) if line.startswith(b"---"))
+
+    assert lines[summary - 1] == b"\r\n"
+
+
 def test_ctrl_c_before_the_first_reply() -> None:
     """Then there is no reply to speak of."""
     with planted.planted(planted.never_answers) as address:

@@ -126,3 +126,20 @@ def test_a_name_that_is_lost_later_is_a_loss() -> None:
 
     assert [bool(reply.problem) for reply in replies] == [False, True, False]
     assert "not known" in replies[1].problem
+
+
+def test_times_lie_between_the_server_s_clock_and_ours() -> None:
+    """Each is at least what the server took, by its own clock, and all are less than the whole."""
+    held: list[float] = []
+    with planted.planted(planted.holds(0.005, held)) as address, Pinger(*address) as pinger:
+        began = time.perf_counter()
+        for _ in range(20):
+            pinger.ping()
+        whole_ms = (time.perf_counter() - began) * 1000
+    figures = pinger.as_dict()
+
+    assert len(held) == figures["received"] == 20
+    assert sum(held) < pinger.received * (figures["avg_ms"] or 0) < whole_ms
+    assert sorted(held)[9] <= (figures["p50_ms"] or 0) * 1.001
+    assert (figures["min_ms"] or 0) >= min(held)
+    assert max(held) <= (figures["max_ms"] or 0) <= whole_ms - sum(held) + max(held)
