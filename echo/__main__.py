@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 def main() -> int:
     """Run the command line. To stop a daemon on request is success at any moment of its life."""
+    try:
+        return _run()
+    except KeyboardInterrupt:  # while a client's command was still imported, or a second one
+        return 130
+
+
+def _run() -> int:
     serving = "serve" in sys.argv[1:]
     if serving:
         _pass_over_others()
@@ -29,6 +36,8 @@ def main() -> int:
     finally:
         if serving:  # the interpreter would restore what ends the process with the signal
             _answer_stops(signal.SIG_IGN)
+        else:  # a second Ctrl-C would be a traceback of the interpreter's own end
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _answer_stops(answer: "Handler") -> None:

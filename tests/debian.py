@@ -18,6 +18,7 @@ PACKAGES = {
     "c++": "g++",
     "cc": "gcc",
     "ip": "iproute2",
+    "nc.openbsd": "netcat-openbsd",
     "promtool": "prometheus",
     "ss": "iproute2",
 }

@@ -7,6 +7,7 @@ import socket
 import socketserver
 import struct
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,19 @@ def stalls_once(pause: float) -> Serve:
             with free:
                 if next(count) == 20:
                     threading.Event().wait(pause)
+            sock.sendall(data)
+
+    return serve
+
+
+def holds(pause: float, held_ms: list[float]) -> Serve:
+    """Echo after a pause, and note by a clock of its own how long each echo took."""
+
+    def serve(sock: socket.socket) -> None:
+        for data in reads(sock):
+            began = time.perf_counter()
+            threading.Event().wait(pause)
+            held_ms.append((time.perf_counter() - began) * 1000)
             sock.sendall(data)
 
     return serve

@@ -18,14 +18,25 @@ from tests.waiting import seconds
 DOCUMENT = Path(__file__).parents[1] / "docs" / "testing.md"
 
 
+# What a project has that installed only what the document says first.
+PLAIN = "import sys\nsys.modules['hypothesis'] = None\n"
+
+
 @pytest.mark.long
-def test_the_example_runs_in_a_project_of_its_own(tmp_path: Path) -> None:
-    """A project that has nothing but the two files finds the fixtures, and passes."""
-    client, tests = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "with the extra fuzz"])
+def test_the_example_runs_in_a_project_of_its_own(plain: bool, tmp_path: Path) -> None:
+    """A project that has nothing but these files finds the fixtures, and passes."""
+    client, tests, drawn = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     (tmp_path / "shout.py").write_text(client)
     (tmp_path / "test_shout.py").write_text(tests)
+    if plain:
+        (tmp_path / "conftest.py").write_text(PLAIN)
+    else:
+        (tmp_path / "test_any.py").write_text(drawn)
+    # hypothesis has a plugin of its own, which is not there either in a plain project.
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+        + (["-p", "no:hypothesispytest"] if plain else []),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -34,7 +45,7 @@ def test_the_example_runs_in_a_project_of_its_own(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+    assert f"{10 if plain else 12} passed" in done.stdout
     assert " skipped" not in done.stdout
 
 

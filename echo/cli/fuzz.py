@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -16,6 +18,7 @@ from echo.limits import BEYOND_BUFFERS, LONGEST, PAYLOAD_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from echo.client.cases import Finding
     from echo.client.fuzz import Fuzzer
 
 SEEDS = 2**32
@@ -67,18 +70,39 @@ def fuzz(
         half_close=half_close,
     )
     try:
-        fuzzer.search()
+        _search(fuzzer)
     except KeyboardInterrupt:  # what is found by then is shown, though it could be smaller
         if fuzzer.finding is None:
             raise
     except OSError as error:
         raise unreachable("fuzz", host, port, error) from error
+    finding = fuzzer.finding  # after a Ctrl-C a smaller one may come meanwhile
     if json:
-        show_json(_result(fuzzer))
+        show_json(_result(fuzzer, finding))
     else:
-        show(*_report(fuzzer))
-    if fuzzer.finding is not None:
-        raise Failure(f"fuzz: {host} port {port} gets a case wrong: {fuzzer.finding.problem}")
+        show(*_report(fuzzer, finding))
+    if finding is not None:
+        raise Failure(f"fuzz: {host} port {port} gets a case wrong: {finding.problem}")
+
+
+def _search(fuzzer: Fuzzer) -> None:
+    """Search in a thread of its own, which ends with the process.
+
+    Signals are the main thread's. hypothesis is called by the garbage collector, and a Ctrl-C
+    that strikes there is shown as a traceback, and lost.
+    """
+    over: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            fuzzer.search()
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
+            over.set_exception(error)
+        else:
+            over.set_result(None)
+
+    threading.Thread(target=work, name="fuzz", daemon=True).start()
+    over.result()
 
 
 def _fuzzer() -> type[Fuzzer]:
@@ -91,8 +115,7 @@ def _fuzzer() -> type[Fuzzer]:
     return Fuzzer
 
 
-def _result(fuzzer: Fuzzer) -> dict[str, object]:
-    finding = fuzzer.finding
+def _result(fuzzer: Fuzzer, finding: Finding | None) -> dict[str, object]:
     return {
         "examples": fuzzer.examples,
         "seed": fuzzer.seed,
@@ -102,8 +125,7 @@ def _result(fuzzer: Fuzzer) -> dict[str, object]:
     }
 
 
-def _report(fuzzer: Fuzzer) -> Iterator[str]:
-    finding = fuzzer.finding
+def _report(fuzzer: Fuzzer, finding: Finding | None) -> Iterator[str]:
     if finding is None:
         yield f"{fuzzer.examples} cases tried with seed {fuzzer.seed}: every echo came back right"
         return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
-from contextlib import suppress
 from itertools import count as counting
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,13 +70,15 @@ def ping(
         host, port, size=size, timeout=timeout, reconnect=reconnect, tls=tls.context("ping")
     ) as pinger:
         last = None
-        with suppress(KeyboardInterrupt):
+        try:
             if not (quiet or json):
                 show(f"PING {host} port {port}: {size} bytes each")
             for reply in _replies(pinger, iter(numbers), interval):
                 last = reply
                 if not (quiet or json):
                     show(_line(pinger, reply))
+        except KeyboardInterrupt:
+            _end_line()
         if json:
             show_json(pinger.as_dict())
         else:
@@ -94,6 +96,12 @@ def _replies(pinger: Pinger, numbers: Iterator[int], interval: float) -> Iterato
             yield pinger.ping()
         except socket.gaierror as error:
             raise unreachable("ping", pinger.host, pinger.port, error) from error
+
+
+def _end_line() -> None:
+    """Begin another line where the terminal has written ^C."""
+    if sys.stdout.isatty():
+        show("")
 
 
 def _line(pinger: Pinger, reply: Reply) -> str:

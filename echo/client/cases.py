@@ -75,21 +75,25 @@ class Case:
         r"""Write it as a line for OpenBSD's nc; None where nc can't do it.
 
         nc may join pieces between which there is no pause. Its -N half-closes at the end of
-        input, which a last `sleep` delays where there is no half-close.
+        input, which a last `sleep` delays where there is no half-close. A payload that is too
+        long to be looked at goes through a file `sent`, with which cmp compares the echo.
 
         >>> Case((b"\0", b"b"), (20, 0), half_close=True).nc("::1", 9000)
         "(printf '\\000'; sleep 0.02; printf '\\142') | nc -N ::1 9000 | od -c"
         """
         if 0 in self.pauses_ms[:-1] or (len(self.pieces) > 1 and len(self.payload) > LITERAL_BYTES):
             return None
+        client = f"nc -N {shlex.quote(host)} {port}"
+        if len(self.payload) > LITERAL_BYTES:
+            source = "cat sent" if self.half_close else "(cat sent; sleep 1)"
+            return f"{_producer(self.payload)} > sent; {source} | {client} | cmp sent -"
         commands = []
         for piece, pause in zip(self.pieces, self.pauses_ms, strict=True):
             commands += [_producer(piece), *([f"sleep {pause / 1000:g}"] if pause else [])]
         if not self.half_close:
             commands.append("sleep 1")
         source = commands[0] if len(commands) == 1 else f"({'; '.join(commands)})"
-        view = "od -c" if len(self.payload) <= LITERAL_BYTES else "wc -c"
-        return f"{source} | nc -N {shlex.quote(host)} {port} | {view}"
+        return f"{source} | {client} | od -c"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class EchoClient:
         self._early = bytearray()  # came back before it was asked for
         self._selector = Selector()
         self._watched = selectors.EVENT_READ
-        self._deadline = Deadline(None)
+        self.limit(None)
 
     def __repr__(self) -> str:
         return f"<EchoClient {self.host}:{self.port} {self.ledger!r}>"
@@ -107,6 +107,7 @@ class EchoClient:
     def limit(self, seconds: float | None) -> None:
         """Let all the waiting from now on last so many seconds together, `None` however many."""
         self._deadline = Deadline(seconds)
+        self._limit = (seconds, self.ledger.offset)
 
     def round_trip(self, data: bytes, within: float) -> int:
         """Echo `data` within so many seconds in all, and give the nanoseconds that it took.
@@ -228,8 +229,16 @@ class EchoClient:
         if events != self._watched:  # changing it costs a tenth of a small round trip
             self._selector.modify(self.sock, events)
             self._watched = events
-        if not self._selector.select(min(self.timeout, self._deadline.left())):
-            raise EchoTimeout(self.ledger.offset, self.ledger.missing, self.timeout)
+        left = self._deadline.left()
+        if not self._selector.select(min(self.timeout, left)):
+            raise self._late(limited=left < self.timeout)
+
+    def _late(self, *, limited: bool) -> EchoTimeout:
+        """Say what the wait was too long for: any progress, or all that a limit is set for."""
+        seconds, offset = self._limit
+        slow = limited and self.ledger.offset > offset
+        limit = seconds if slow and seconds is not None else self.timeout
+        return EchoTimeout(self.ledger.offset, self.ledger.missing, limit, slow=slow)
 
     def _broken(self, error: OSError) -> EchoEnded:
         how = f"broke ({error})" if isinstance(error, TlsError) else "broke"

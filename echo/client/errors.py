@@ -33,11 +33,19 @@ class EchoEnded(EchoError):
 
 
 class EchoTimeout(EchoError):
-    """Nothing came back for `seconds`, with `missing` bytes due from `offset` on."""
+    """Nothing came back for `seconds`, with `missing` bytes due from `offset` on.
 
-    def __init__(self, offset: int, missing: int, seconds: float) -> None:
+    Where it was `slow`, something did, but not all of it within that time.
+    """
+
+    def __init__(self, offset: int, missing: int, seconds: float, *, slow: bool = False) -> None:
         what = f"{missing} bytes missing" if missing else "its end of stream missing"
-        super().__init__(f"no echo for {seconds:g} s at offset {offset}, with {what}")
+        how = (
+            f"the echo was not over after {seconds:g} s, but"
+            if slow
+            else f"no echo for {seconds:g} s"
+        )
+        super().__init__(f"{how} at offset {offset}, with {what}")
         self.offset = offset
         self.missing = missing
         self.seconds = seconds

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 # Whatever is drawn, these sizes are tried, each with a half-close at once and without.
 ALWAYS = (0, 1, 512, 4 * KIB, 4 * KIB + 1, 64 * KIB + 1, BEYOND_BUFFERS)
 PAUSES_MS = (0, 0, 1, 20)
-# A case as a whole may last this many times as long as its server may be silent.
+# A case as a whole may last this many times as long as its server may be silent, and as long as
+# its payload takes on a slow line: 16 MiB in four minutes.
 WHOLE = 10
+SLOW_BYTES_PER_S = 64 * KIB
 # Making a case smaller ends after this many seconds, with the smallest so far.
 SHRINK_TIMEOUT = 60.0
 
@@ -44,9 +46,9 @@ class Fuzzer:
     """Searches one server for a case that it gets wrong.
 
     `deadline` is the number of seconds in which an echo has to go on; a case as a whole has
-    ten times that. `seed` makes a search repeatable, as far as the server is. Without
-    `half_close` no case half-closes, for a server that is known to get that wrong. `examples`
-    counts the cases that were tried.
+    ten times that, and a second more for each 64 KiB. `seed` makes a search repeatable, as far
+    as the server is. Without `half_close` no case half-closes, for a server that is known to
+    get that wrong. `examples` counts the cases that were tried.
 
     >>> from echo.testing import Faults, running_server
     >>> with running_server(faults=Faults(close_after=5)) as server:
@@ -165,7 +167,7 @@ class Fuzzer:
         )
 
     def _play(self, client: EchoClient, case: Case) -> None:
-        client.limit(WHOLE * self.deadline)
+        client.limit(WHOLE * self.deadline + len(case.payload) / SLOW_BYTES_PER_S)
         for piece, pause_ms in zip(case.pieces, case.pauses_ms, strict=True):
             client.send(piece)
             time.sleep(pause_ms / 1000)

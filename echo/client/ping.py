@@ -81,17 +81,19 @@ class Pinger:
         return self.sent - self.received
 
     def ping(self) -> Reply:
-        """Send one ping and wait for its reply; `socket.gaierror` where there is no such host."""
+        """Send one ping and wait for its reply; `socket.gaierror` where there is no such host.
+
+        A name that can't be resolved any more, since the network is gone, is a loss.
+        """
         self.sent += 1
         try:
             client = self._connected()
             took = client.round_trip(os.urandom(self.size), self.timeout)
             client.check_silence()
-        except socket.gaierror:
-            self.close()
-            raise
         except (EchoError, OSError) as error:
             self.close()
+            if isinstance(error, socket.gaierror) and not self.connects.count:
+                raise
             self.mismatches += isinstance(error, EchoMismatch)
             return Reply(self.sent, problem=getattr(error, "strerror", None) or str(error))
         if self.reconnect:

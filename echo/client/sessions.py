@@ -7,7 +7,7 @@ import os
 import selectors
 import socket
 import time
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from echo.client.client import READ_BYTES
@@ -31,15 +31,15 @@ class Trouble(StrEnum):
     OTHER = "other"  # an early end of stream, or no descriptor, no port, no route left
 
 
-class State(Enum):
-    """Where a session is in its life."""
+class State(StrEnum):
+    """Where a session is in its life; in words, what it waits for."""
 
-    CLOSED = auto()
-    CONNECTING = auto()
-    SHAKING = auto()  # TLS's handshake is under way
-    FREE = auto()
-    BUSY = auto()  # an exchange is under way
-    ENDING = auto()  # the end of the stream is sent, the server's is due
+    CLOSED = "closed"
+    CONNECTING = "connecting"
+    SHAKING = "in TLS's handshake"
+    FREE = "with nothing to do"
+    BUSY = "in an exchange"
+    ENDING = "waiting for the server's end of stream"
 
 
 class Owner(Protocol):
@@ -160,7 +160,7 @@ class LoadSession:
 
     def give_up(self) -> None:
         """End it: what it waits for is overdue."""
-        self._fail(TimeoutError(errno.ETIMEDOUT, f"timed out, {self.state.name.lower()}"))
+        self._fail(TimeoutError(errno.ETIMEDOUT, f"timed out {self.state}"))
 
     def close(self) -> None:
         """Close the connection, whatever it is doing; again is nothing."""

@@ -19,6 +19,8 @@ from tests import planted
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
+    from echo.client import EchoClient
+    from echo.client.cases import Case
     from echo.testing import RunningServer
     from tests.planted import Serve
 
@@ -113,6 +115,27 @@ def test_ctrl_c_ends_ping_with_its_summary(server: RunningServer) -> None:
 
     assert process.returncode == 0
     assert "0 lost" in out
+
+
+def test_the_summary_begins_a_line_of_its_own(server: RunningServer) -> None:
+    """A terminal writes ^C where the cursor is."""
+    leader, follower = pty.openpty()
+    with os.fdopen(leader, "rb") as terminal:
+        process = subprocess.Popen(
+            words("ping", server.address, "--interval", "0.01"), stdout=follower
+        )
+        os.close(follower)
+        for _ in range(3):
+            terminal.readline()
+        process.send_signal(signal.SIGINT)
+        lines = []
+        with suppress(OSError):  # a terminal's way of saying that nobody writes any more
+            while line := terminal.readline():
+                lines.append(line)
+        process.wait(seconds(20))
+    summary = next(number for number, line in enumerate(lines) if line.startswith(b"---"))
+
+    assert lines[summary - 1] == b"\r\n"
 
 
 def test_ctrl_c_before_the_first_reply() -> None:
@@ -299,19 +322,26 @@ def test_fuzz_as_json(capsys: Output) -> None:
     assert (nothing["case"], nothing["problem"], nothing["nc"]) == (None, None, None)
 
 
-def test_a_case_that_nc_can_t_do_has_no_line(capsys: Output) -> None:
-    """Pieces without a pause between them are nothing that nc could promise."""
+def test_a_case_that_nc_can_t_do_has_no_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """Pieces without a pause between them are nothing that nc could promise.
 
-    def serve(sock: socket.socket) -> None:
-        for number, data in enumerate(planted.reads(sock)):
-            sock.sendall(data if number == 0 else b"?" * len(data))
+    Nor could a server that is to see them: the network may join them.
+    """
 
-    with planted.planted(serve) as address:
-        code = run("fuzz", address, "--max-size", "50", "--deadline", "1", "--seed", "1")
+    def play(_: Any, client: EchoClient, case: Case) -> None:
+        if len(case.pieces) > 1:
+            client.ledger.received(b"?")
+
+    monkeypatch.setattr("echo.client.fuzz.Fuzzer._play", play)
+    with planted.planted(planted.right) as address:
+        code = run("fuzz", address, "--max-size", "50", "--seed", "1")
     out = capsys.readouterr().out
 
     assert code == 1
     assert out.count("send") == 2
+    assert "nc" not in out
 
 
 @pytest.mark.parametrize(
@@ -332,6 +362,81 @@ def test_ctrl_c_ends_fuzz_with_what_it_has_found(
 
     assert got == code
     assert says in capsys.readouterr().out
+
+
+EARLY = """
+import os, runpy, signal, sys
+
+class Strike:
+    def find_spec(self, name, path, target=None):
+        if name == "cyclopts":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Strike())
+sys.argv[0] = "echod"
+runpy.run_module("echo", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_a_command_is_still_imported() -> None:
+    """Who has mistyped a host, and is quick, sees no traceback either."""
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY, "ping"], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_second_ctrl_c_changes_nothing(server: RunningServer) -> None:
+    """While the interpreter ends, it is passed over: the command is over already."""
+    code = (
+        "import atexit, os, signal, sys, echo.__main__ as command\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.exit(command.main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words("ping", server.address, "--count", "1")[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+STRUCK = """
+import gc, os, signal, sys, threading
+from echo.cli import main
+from echo.client.fuzz import Fuzzer
+
+def strike(phase, info):
+    gc.callbacks.remove(strike)
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):  # the interpreter looks for signals now and then
+        pass
+
+def find(*_):
+    gc.callbacks.append(strike)
+    gc.collect()
+    threading.Event().wait(float(sys.argv[1]))
+    return True
+
+Fuzzer._find = find
+sys.exit(main(["fuzz", *sys.argv[2:], "--max-size", "0"]))
+"""
+
+
+def test_ctrl_c_is_not_lost_in_the_garbage_collector(server: RunningServer) -> None:
+    """The search has a hook there, and what is raised in such a hook is only written out."""
+    address = (server.host, str(server.port))
+    done = subprocess.run(
+        [sys.executable, "-c", STRUCK, str(seconds(5)), *address],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_fuzz_without_hypothesis_says_what_installs_it(

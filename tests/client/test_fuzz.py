@@ -19,7 +19,7 @@ from echo.client.cases import Case, literal
 from echo.client.fuzz import Fuzzer
 from echo.client.strategies import noise, payloads, short_payloads, sizes, splits
 from echo.limits import BEYOND_BUFFERS
-from echo.testing import running_server
+from echo.testing import Faults, running_server
 from tests import planted
 from tests.debian import need
 from tests.waiting import seconds, wait_until
@@ -188,6 +188,22 @@ def test_our_own_server_passes() -> None:
     assert largest == BEYOND_BUFFERS
 
 
+def test_a_slow_line_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on may take its time: a second for each 64 KiB, beside what every case has."""
+    monkeypatch.setattr("echo.client.fuzz.WHOLE", 1)
+    with running_server(faults=Faults(throttle=60_000)) as server:
+        fuzzer = Fuzzer(
+            *server.address,
+            deadline=seconds(1),
+            max_examples=1,
+            max_size=65537,
+            half_close=False,
+        )
+        fuzzer.search()
+
+    assert fuzzer.finding is None
+
+
 @contextmanager
 def program(port: int, *words: str) -> Iterator[tuple[str, int]]:
     """Run somebody's echo server on a port of 127.0.0.1."""
@@ -343,14 +359,36 @@ def test_a_case_is_shown_so_that_it_can_be_repeated() -> None:
 
 def test_the_line_for_a_shell_sends_the_case() -> None:
     """What the line gives to nc is the payload, byte for byte."""
-    for case in (
-        Case((bytes(range(80)),), (0,), half_close=True),
-        Case((noise(5000),), (0,), half_close=True),
-    ):
-        line = case.nc("127.0.0.1", 7)
-        assert line is not None
-        done = subprocess.run(
-            ["sh", "-c", line.partition(" | ")[0]], capture_output=True, check=True
-        )
+    case = Case((bytes(range(80)),), (0,), half_close=True)
+    line = case.nc("127.0.0.1", 7)
+    assert line is not None
+    done = subprocess.run(["sh", "-c", line.partition(" | ")[0]], capture_output=True, check=True)
 
-        assert done.stdout == case.payload
+    assert done.stdout == case.payload
+
+
+@pytest.mark.parametrize(
+    ("serve", "half_close", "says"),
+    [
+        (planted.right, True, ""),
+        (planted.right, False, ""),
+        (planted.swaps_under_load, False, "sent - differ: "),
+        (planted.breaks_beyond_4096, True, "after byte 4096"),
+    ],
+)
+def test_the_line_for_a_long_payload_shows_what_is_wrong(
+    serve: planted.Serve, half_close: bool, says: str, tmp_path: Path
+) -> None:
+    """Nobody compares thousands of bytes by eye: the line does, and is silent if all is well."""
+    (tmp_path / "nc").symlink_to(need("nc.openbsd"))
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    case = Case((noise(9000),), (0,), half_close=half_close)
+    with planted.planted(serve) as (host, port):
+        line = case.nc(host, port) or ""
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env=path, capture_output=True, text=True, check=False
+        )
+    output = done.stdout + done.stderr
+
+    assert (done.returncode, bool(output)) == (int(bool(says)), bool(says))
+    assert says in output

@@ -83,7 +83,7 @@ def test_a_slow_reply_has_a_deadline_in_all() -> None:
         began = time.monotonic()
         reply = pinger.ping()
 
-    assert "no echo" in reply.problem
+    assert f"not over after {seconds(0.3):g} s, but at offset" in reply.problem
     assert time.monotonic() - began < seconds(2)
 
 
@@ -110,3 +110,36 @@ def test_a_refused_connection_is_a_loss_an_unknown_host_is_an_error() -> None:
 
     assert reply.problem == "Connection refused"
     assert refused.as_dict()["connect_ms"] is None
+
+
+def test_a_name_that_is_lost_later_is_a_loss() -> None:
+    """Where a network goes, its name servers go with it, and the ping is there to see that."""
+    with (
+        planted.planted(planted.right) as (host, port),
+        Pinger(host, port, reconnect=True) as pinger,
+    ):
+        replies = [pinger.ping()]
+        pinger.host = "a..b"
+        replies.append(pinger.ping())
+        pinger.host = host
+        replies.append(pinger.ping())
+
+    assert [bool(reply.problem) for reply in replies] == [False, True, False]
+    assert "not known" in replies[1].problem
+
+
+def test_times_lie_between_the_server_s_clock_and_ours() -> None:
+    """Each is at least what the server took, by its own clock, and all are less than the whole."""
+    held: list[float] = []
+    with planted.planted(planted.holds(0.005, held)) as address, Pinger(*address) as pinger:
+        began = time.perf_counter()
+        for _ in range(20):
+            pinger.ping()
+        whole_ms = (time.perf_counter() - began) * 1000
+    figures = pinger.as_dict()
+
+    assert len(held) == figures["received"] == 20
+    assert sum(held) < pinger.received * (figures["avg_ms"] or 0) < whole_ms
+    assert sorted(held)[9] <= (figures["p50_ms"] or 0) * 1.001
+    assert (figures["min_ms"] or 0) >= min(held)
+    assert max(held) <= (figures["max_ms"] or 0) <= whole_ms - sum(held) + max(held)
