@@ -16,6 +16,7 @@ class Relay:
     received_bytes: int
     sent_bytes: int
     buffer: memoryview
+    unseen: int
 
     def __init__(
         self,

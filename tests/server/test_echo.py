@@ -6,6 +6,7 @@ import socket
 import threading
 from contextlib import ExitStack
 from itertools import pairwise
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from echo import EchoClient, Limits
+from echo.client.errors import EchoError
 from echo.testing import running_server
 from tests.conftest import check_events, handler_of
 from tests.waiting import seconds
@@ -118,6 +120,31 @@ def test_every_buffer_size_echoes(serve: Serve, buffer_size: int) -> None:
         echo = client.echo(data)
 
     assert echo == data
+
+
+def test_a_client_that_takes_its_time(server: RunningServer) -> None:
+    """Quick ones and slow ones in turn: however the loop waits, each gets its echo."""
+    with EchoClient(*server.address) as client:
+        for turn in range(60):
+            sleep(0.07 if turn % 20 == 19 else 0)
+            data = payload(turn, turn)
+
+            assert client.echo(data) == data
+
+
+def test_a_talk_ends_with_the_drain(serve: Serve) -> None:
+    """A client that never pauses doesn't keep the bell from being heard."""
+    with serve() as server, EchoClient(*server.address) as client:
+        for _ in range(100):
+            client.echo(b"again")
+        draining = threading.Thread(target=server.server.drain, args=[seconds(20)])
+        draining.start()
+        with pytest.raises(EchoError):
+            while True:
+                client.echo(b"again")
+        draining.join()
+
+    assert server.log.named("session.closed")[0]["reason"] == "drained"
 
 
 def test_a_half_close_still_gets_all(server: RunningServer) -> None:
