@@ -58,8 +58,8 @@ def timestamp() -> str:
     >>> len(timestamp())
     27
     """
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_second(seconds)}.{nanoseconds // 1000:06}Z"
+    microseconds = time.time_ns() // 1000
+    return f"{_second(microseconds // 1_000_000)}.{str(microseconds)[-6:]}Z"
 
 
 @lru_cache(maxsize=1)  # many lines share a second, and its text costs more than the rest

@@ -103,13 +103,14 @@ class Session:
 
     def last_line(self) -> dict[str, Any]:
         """Give the fields of `session.closed`, as they are now."""
-        sent = self.sent_bytes  # in this order, as in `counted`
+        counts = self.counts
+        sent = counts.sent_bytes  # first, as in `counted`
         return {
             "session_id": self.session_id,
             "peer_ip": self.peer_ip,
             "peer_port": self.peer_port,
-            "reason": self.reason.value,
-            "received_bytes": self.received_bytes,
+            "reason": str(self.reason),
+            "received_bytes": counts.received_bytes,
             "sent_bytes": sent,
             "duration_s": self.duration_s,
             **self.tls,

@@ -59,7 +59,7 @@ class Sessions:
         self._received_bytes = 0
         self._sent_bytes = 0
         self._live: dict[socket.socket, Session] = {}
-        self._places: Counter[str] = Counter()
+        self._places: dict[str, int] = {}
         self._placed = 0
         self._lock = threading.Lock()
         self._draining = False
@@ -104,7 +104,7 @@ class Sessions:
             return Refusal.MAX_SESSIONS
         if peer_ip is None:
             return None
-        if self._places[network_of(peer_ip)] >= self.limits.max_sessions_per_peer:
+        if self._places.get(network_of(peer_ip), 0) >= self.limits.max_sessions_per_peer:
             return Refusal.MAX_SESSIONS_PER_PEER
         return None
 
@@ -183,7 +183,8 @@ class Sessions:
 
     def _take_place(self, session: Session) -> None:
         self._placed += 1
-        self._places[network_of(session.peer_ip)] += 1
+        network = network_of(session.peer_ip)
+        self._places[network] = self._places.get(network, 0) + 1
         session.placed = True
         session.active_sessions = self._placed
 
@@ -193,8 +194,10 @@ class Sessions:
         session.placed = False
         self._placed -= 1
         network = network_of(session.peer_ip)
-        self._places[network] -= 1
-        if not self._places[network]:
+        left = self._places[network] - 1
+        if left:
+            self._places[network] = left
+        else:
             del self._places[network]
 
     def drain(self) -> None:
