@@ -125,15 +125,15 @@ def test_sockets_appear_count_and_go(browser: Browser, shown: Shown) -> None:
         last = connect(stack, shown.server, b"x", "127.0.0.7")
         browser.until(f"{TILES} === 3")
         first = shown.server.sessions[0]
-        text = browser.run(f"{tile(first.request.fileno())}.innerText")
+        numbers = [session.request.fileno() for session in shown.server.sessions]
+        text = browser.run(f"{tile(numbers[0])}.innerText")
         clients = browser.run("[...document.querySelectorAll('.client h3')].map(h => h.innerText)")
         listening = browser.run("document.getElementById('listening').innerText")
         title = browser.run("document.title")
         rows = browser.run(f"{ROWS}.map(row => row.innerText.split(/\\t/))")
-        fd = shown.server.sessions[2].request.fileno()
         last.close()
-        browser.until(f"{tile(fd)}?.dataset.state === 'ended'")
-        farewell = browser.run(f"{tile(fd)}.querySelector('[data-is=state]').textContent")
+        browser.until(f"{tile(numbers[2])}?.dataset.state === 'ended'")
+        farewell = browser.run(f"{tile(numbers[2])}.querySelector('[data-is=state]').textContent")
         browser.until("document.querySelectorAll('.socket').length === 2")
         end = browser.run("document.querySelector('#ends tbody tr').innerText")
 
@@ -145,7 +145,7 @@ def test_sockets_appear_count_and_go(browser: Browser, shown: Shown) -> None:
     ]
     assert f"fd {shown.server.server.socket.fileno()}" in listening
     assert title == f"3 · echod 127.0.0.1:{shown.server.port}"
-    assert [row[0] for row in rows] == [str(first.request.fileno()), *(row[0] for row in rows[1:])]
+    assert [row[0] for row in rows] == [str(number) for number in numbers]
     assert farewell == "eof"
     assert "the client said that it was done" in end
     browser.until(f"{TILES} === 0")
