@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from echo.client import EchoClient
 from tests.debian import need
 from tests.waiting import seconds, wait_until
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from tests.process import DaemonProcess
 
     Start = Callable[..., DaemonProcess]
+
+pytestmark = pytest.mark.long  # what is deployed is one thing, whatever the Python
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 NAMES = ("ONE", "TWO", "THREE")

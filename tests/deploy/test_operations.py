@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.authority import Authority
 from tests.debian import need
 from tests.deploy.console import ELSEWHERE, SERVING, blocks
@@ -16,6 +18,8 @@ from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from tests.deploy.console import Result
+
+pytestmark = pytest.mark.long  # what is deployed is one thing, whatever the Python
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
