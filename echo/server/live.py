@@ -117,8 +117,8 @@ def _queue(sock: socket.socket) -> tuple[int | None, int]:
 def _rows(server: EchoServer) -> bytes:
     """Write the sessions in pieces: none holds the interpreter up for long.
 
-    Threads that wait for its lock don't ask for it before a fifth of a second has passed (the
-    daemon's switch interval), and a sleep of 0 doesn't let them have it on one processor.
+    Threads that wait for its lock don't ask for it before a second has passed (the daemon's
+    switch interval), and a sleep of 0 doesn't let them have it on one processor.
     """
     sessions = server.sessions.live()
     pieces = []
