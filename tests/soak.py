@@ -109,7 +109,7 @@ class Soak:
             client.connect_from(visit.peer_ip)
             behave(client, chance)
         except EchoEnded as error:  # the log says why, and the account whether it may
-            visit.saw_end = "ended the stream" in str(error)
+            visit.saw_end = error.how == "ended"
         except OSError:  # refused, or reset
             pass
         except EchoError as error:  # a byte is wrong, or none comes

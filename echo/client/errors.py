@@ -22,12 +22,16 @@ class EchoMismatch(EchoError):
 
 
 class EchoEnded(EchoError):
-    """The server ended the stream at `offset`, with `missing` bytes still due."""
+    """The server ended the stream at `offset`, with `missing` bytes still due.
+
+    `how` is `ended` for an end in order; otherwise `broke`, with the reason where it is known.
+    """
 
     def __init__(self, offset: int, missing: int, how: str = "ended") -> None:
         super().__init__(
             f"the server {how} the stream at offset {offset}, with {missing} bytes missing"
         )
+        self.how = how
         self.offset = offset
         self.missing = missing
 

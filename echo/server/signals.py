@@ -34,12 +34,10 @@ class Signals:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        taken = {name: getattr(signal, name) for name in _TAKEN if hasattr(signal, name)}
         self._old = {
-            getattr(signal, name): signal.signal(
-                getattr(signal, name), self._note if name in STOPPING else _ignore
-            )
-            for name in _TAKEN
-            if hasattr(signal, name)
+            number: signal.signal(number, self._note if name in STOPPING else _ignore)
+            for name, number in taken.items()
         }
         return self
 
