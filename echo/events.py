@@ -107,8 +107,8 @@ LOG_REOPENED = Event("log.reopened", "info", "HUP: the log file was opened anew"
 SERVER_STATE = Event(
     "server.state",
     "info",
-    "USR1: the state at this moment",
-    ("active_sessions", *_TOTALS, "threads", "log_dropped", "uptime_s"),
+    "USR1, USR2: the state at this moment; `log_payload` says whether reads are shown",
+    ("active_sessions", *_TOTALS, "threads", "log_dropped", "log_payload", "uptime_s"),
 )
 SERVER_ERROR = Event(
     "server.error",

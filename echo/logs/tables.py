@@ -29,6 +29,7 @@ _WHOLE = (
 _TYPES = {
     **dict.fromkeys(_WHOLE, "BIGINT"),
     **dict.fromkeys(("duration_s", "uptime_s"), "DOUBLE"),
+    "log_payload": "BOOLEAN",
     "limits": "JSON",
 }
 _FIELDS = [name for event in EVENTS.values() for name in (*event.fields, *event.optional)]

@@ -60,12 +60,10 @@ class CompiledHandler(EchoHandler):
             if end == relay.FULL:
                 self.enlarge()
                 continue
-            if self.relay.unseen:
-                self.show(self.buffer[: self.relay.unseen])
-                continue
             self.request.setblocking(False)  # which the loop in C asks for with each call
-            chunk = self.receive()
-            if not chunk:
+            if chunk := self.buffer[: self.relay.unseen]:
+                self.show(chunk)
+            elif not (chunk := self.receive()):
                 return
             self.send_back(chunk)
         if end != relay.EOF:

@@ -183,6 +183,7 @@ class Daemon:
             events.SERVER_STATE,
             **self.server.state(),
             log_dropped=self.log.dropped,
+            log_payload=self.server.log_payload,
             uptime_s=self.server.uptime_s,
         )
 
@@ -190,6 +191,7 @@ class Daemon:
         usual = "info" if self._usual_level == "debug" else self._usual_level
         self.log.level = usual if self.log.level == "debug" else "debug"
         self.server.log_payload = self.log.level == "debug"
+        self._show_state()
 
     def _drain(self, name: str) -> None:
         deadline = Deadline(self.server.limits.drain_timeout)

@@ -99,8 +99,8 @@ cdef class Relay:
         """Echo until an end, or until there is something that only Python can do; say which.
 
         `SHOW`: `switch[0]` says that reads are to be shown; `unseen` bytes of `buffer` have been
-        read and echoed since. `FULL`: a read has filled a buffer that may be larger. `OSError`
-        is the connection's.
+        read since, and are to be echoed, too. `FULL`: a read has filled a buffer that may be
+        larger. `OSError` is the connection's.
         """
         cdef int code
         with nogil:
@@ -135,12 +135,13 @@ cdef class Relay:
                 return failed
             if count == 0:
                 return eof
+            if count > 0 and self.switch[0]:  # it changed while the read waited
+                self.received_bytes += count
+                self.unseen = count
+                return show
             code = self.send_back(count)
             if code or last:
                 return code or drain
-            if self.switch[0] and count > 0:  # it changed while the read waited
-                self.unseen = count
-                return show
             if count == self.buffer.shape[0] and count < self.buffer_size:
                 return full
             if count < 0:

@@ -151,11 +151,12 @@ def test_usr2_switches_debug_events(daemon: Start, level: str, loop: str) -> Non
         for turn in range(3):
             client.echo(b"turn %d" % turn)
             process.send(signal.SIGUSR2)
-            process.send(signal.SIGUSR1)  # taken after USR2: its line says that USR2 is done
             process.wait_for("server.state", turn + 1)
     shown = [line["preview"] for line in process.events("session.data")]
+    switched = [line["log_payload"] for line in process.events("server.state")]
 
     assert shown == (["turn 1"] if level == "info" else ["turn 0", "turn 2"])
+    assert switched == ([True, False, True] if level == "info" else [False, True, False])
 
 
 def test_debug_shows_each_read(daemon: Start) -> None:

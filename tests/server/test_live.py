@@ -91,7 +91,7 @@ def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> N
     assert set(found["server"]) == {"pid", "version", "loop", "uptime_s", "draining", "limits"}
     assert found["server"]["limits"] == Limits().as_dict()
     assert set(found["listening"]) == {"fd", "host", "port", "backlog", "backlog_used"}
-    assert {*found["totals"], "uptime_s"} == {*SERVER_STATE.fields}
+    assert {*found["totals"], "uptime_s", "log_payload"} == {*SERVER_STATE.fields}
     assert found["totals"]["active_sessions"] == 2
     assert found["totals"]["log_dropped"] == 3
     assert found["totals"]["received_bytes"] == found["totals"]["sent_bytes"] == 18
