@@ -6,7 +6,6 @@ when this was installed; `EchoHandler` does the same everywhere.
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -46,10 +45,10 @@ class CompiledHandler(EchoHandler):
             self.server.bell.fileno(),
             self.buffer,
             limits.buffer_size,
-            self.server.payload_switch,
-            limits.idle_timeout,
+            self.server.switches,
+            self.idle_timeout,
             limits.write_timeout,
-            0 if self.deadline.at == math.inf else self.deadline.at,
+            self.deadline.at,
             limits.max_bytes,
             _processors(self.server.pin),
         )

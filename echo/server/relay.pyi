@@ -24,7 +24,7 @@ class Relay:
         bell: int,
         buffer: memoryview,
         buffer_size: int,
-        switch: array[int],
+        switches: array[int],
         idle: float,
         patience: float,
         deadline: float,

@@ -5,6 +5,7 @@ Same bounds, same counts, same ends. Linux only: elsewhere it doesn't build, and
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
+from libc.math cimport INFINITY
 from libc.string cimport strerror
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -51,11 +52,13 @@ cdef enum:
     # then it stays where the accept loop is: one takes three times as many short sessions.
     pinned_exchanges = 16
     # A session waits for its client's next bytes in the read itself, which spares it a poll, but
-    # for no more than so many microseconds: nothing but the client wakes it there. A client that
-    # takes longer is polled for before so many reads. One read in as many is polled for anyway:
-    # so the bell and the clock are heard within 0.4 s.
+    # for no more than so many microseconds: the bell doesn't wake it there. A client that takes
+    # longer is polled for before so many reads.
     eager_microseconds = 50000
     polled_reads = 8
+    # Places in `switches`.
+    payload = 0
+    draining = 1
 
 
 cdef class Processors:
@@ -73,14 +76,15 @@ cdef class Processors:
 cdef class Relay:
     """One session's loop and its two counts; `fd` must stay open meanwhile.
 
-    Times are seconds, `deadline` is one on the monotonic clock; 0 is none, as for `max_bytes`.
+    Times are seconds, `deadline` is one on the monotonic clock, infinity is none; 0 `max_bytes`
+    is none, too.
     `buffer` may be replaced by a larger one, of `buffer_size` bytes at the most, between runs.
     """
 
     cdef public long long received_bytes, sent_bytes
     cdef public unsigned char[::1] buffer
     cdef readonly ssize_t unseen
-    cdef int[::1] switch
+    cdef int[::1] switches
     cdef Processors processors
     cdef int fd, bell, error
     cdef int reading  # flags for recv: at first it doesn't wait, then for a bounded time
@@ -88,9 +92,9 @@ cdef class Relay:
     cdef long long max_bytes, exchanges
     cdef ssize_t buffer_size
 
-    def __init__(self, int fd, int bell, buffer, ssize_t buffer_size, switch, double idle,
+    def __init__(self, int fd, int bell, buffer, ssize_t buffer_size, switches, double idle,
                  double patience, double deadline, long long max_bytes, Processors processors):
-        self.fd, self.bell, self.buffer, self.switch = fd, bell, buffer, switch
+        self.fd, self.bell, self.buffer, self.switches = fd, bell, buffer, switches
         self.idle, self.patience, self.deadline = idle, patience, deadline
         self.reading = MSG_DONTWAIT
         self.max_bytes, self.buffer_size, self.processors = max_bytes, buffer_size, processors
@@ -98,7 +102,7 @@ cdef class Relay:
     def run(self):
         """Echo until an end, or until there is something that only Python can do; say which.
 
-        `SHOW`: `switch[0]` says that reads are to be shown; `unseen` bytes of `buffer` have been
+        `SHOW`: a switch says that reads are to be shown; `unseen` bytes of `buffer` have been
         read since, and are to be echoed, too. `FULL`: a read has filled a buffer that may be
         larger. `OSError` is the connection's.
         """
@@ -115,7 +119,7 @@ cdef class Relay:
     cdef int loop(self) noexcept nogil:
         cdef pollfd watched[2]
         cdef ssize_t count
-        cdef int code = 0, last = 0, flags
+        cdef int code = 0, flags
         # What comes first is often there with the connection: poll has nothing to say then.
         cdef int polls = self.exchanges > 0
         self.unseen = 0
@@ -127,27 +131,26 @@ cdef class Relay:
                 polls -= 1
                 flags = MSG_DONTWAIT
                 code = self.wait(watched, 2, self.idle, idle_timeout)
-                last = watched[1].revents  # the bell: what has come is echoed, then no more
-            if code or self.switch[0]:
+            elif self.left() <= 0:
+                code = session_timeout
+            if code or self.switches[payload]:
                 return code or show
             count = recv(self.fd, &self.buffer[0], self.room(), flags)
             if count < 0 and errno != EAGAIN and errno != EINTR:
                 return failed
             if count == 0:
                 return eof
-            if count > 0 and self.switch[0]:  # it changed while the read waited
+            if count > 0 and self.switches[payload]:  # it changed while the read waited
                 self.received_bytes += count
                 self.unseen = count
                 return show
             code = self.send_back(count)
-            if code or last:
+            if code or self.switches[draining]:
                 return code or drain
             if count == self.buffer.shape[0] and count < self.buffer_size:
                 return full
             if count < 0:
                 polls = polled_reads
-            elif self.exchanges % polled_reads == 0:
-                polls = 1
         return byte_limit
 
     cdef void read_patiently(self) noexcept nogil:
@@ -195,25 +198,27 @@ cdef class Relay:
                     return code
         return 0
 
+    cdef double left(self) noexcept nogil:
+        cdef timespec now
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        return self.deadline - now.tv_sec - now.tv_nsec * 1e-9
+
     cdef int unsent(self) noexcept nogil:
         cdef int count = 0
         ioctl(self.fd, TIOCOUTQ, &count)
         return count
 
     cdef int wait(self, pollfd *watched, int count, double seconds, int late) noexcept nogil:
-        cdef timespec now
         cdef double left
         cdef int ready = -1
         while ready < 0:
-            if self.deadline:
-                clock_gettime(CLOCK_MONOTONIC, &now)
-                left = self.deadline - now.tv_sec - now.tv_nsec * 1e-9
-                if left <= 0:
-                    return session_timeout
-                if not seconds or left < seconds:
-                    seconds, late = left, session_timeout
+            left = self.left()
+            if left <= 0:
+                return session_timeout
+            if left < seconds:
+                seconds, late = left, session_timeout
             # Rounded up, as in Python's loop; a signal that interrupts it begins it again.
-            ready = poll(watched, count, <int>(seconds * 1000 + 0.999) if seconds else -1)
+            ready = poll(watched, count, <int>(seconds * 1000 + 0.999) if seconds < INFINITY else -1)
             if ready < 0 and errno != EINTR:
                 return failed
         return 0 if ready else late

@@ -96,9 +96,9 @@ class EchoServer(ListeningServer):
         self.proxies = proxies
         self.limits = limits or Limits()
         self.pin = pin
-        # One C integer, so that a compiled loop can look at it without the interpreter's lock.
-        self.payload_switch = array("i", [log_payload])
-        self.draining = False
+        # C integers, at which a compiled loop can look without the interpreter's lock: whether
+        # payload is logged, and whether it is time to drain.
+        self.switches = array("i", [log_payload, False])
         self.started = time.monotonic()
         self.sessions = Sessions(self.limits)
         self.ends: deque[dict[str, Any]] = deque(maxlen=LAST_ENDS)  # lines, the newest last
@@ -133,11 +133,16 @@ class EchoServer(ListeningServer):
     @property
     def log_payload(self) -> bool:
         """Whether each read is logged; may be switched while sessions run."""
-        return bool(self.payload_switch[0])
+        return bool(self.switches[0])
 
     @log_payload.setter
     def log_payload(self, wanted: bool) -> None:
-        self.payload_switch[0] = wanted
+        self.switches[0] = wanted
+
+    @property
+    def draining(self) -> bool:
+        """Whether each session is to end once it has echoed what it has read."""
+        return bool(self.switches[1])
 
     def totals(self) -> dict[str, int]:
         """Count what has been, by the names that `server.state` and `server.stopped` use."""
@@ -277,7 +282,7 @@ class EchoServer(ListeningServer):
     def start_draining(self) -> None:
         """Stop accepting, and ask each session to end once it has echoed what it has read."""
         self.shutdown()
-        self.draining = True
+        self.switches[1] = True
         self.bell.ring()
         self.sessions.drain()
         self.refusals.flush()
