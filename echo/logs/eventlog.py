@@ -11,7 +11,7 @@ from echo.deadline import Deadline
 from echo.logs.lines import bounded_line
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from echo.logs.writer import LogWriter
@@ -19,8 +19,19 @@ if TYPE_CHECKING:
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
+class DirectLogger(structlog.make_filtering_bound_logger(0)):  # type: ignore[misc]
+    """structlog's bound logger with the log in the place of its chain of processors.
+
+    There is one thing to do with an event, which is to write its line: calling that through
+    the chain takes as long again. Levels are the log's matter, as its own may change.
+    """
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
+        self._logger.take(method_name, event, {**self._context, **fields})
+
+
 class EventLog:
-    """Takes structlog's events at the end of its chain and hands the lines to the writers.
+    """Takes structlog's events and hands the lines to the writers.
 
     The first of `writers` is the log proper, whose losses `dropped` counts; the others show
     the same lines elsewhere. `level` may change at any time.
@@ -59,21 +70,16 @@ class EventLog:
     def configure(self) -> Any:
         """Make this the target of structlog in the whole process, and give a logger."""
         structlog.configure(
-            processors=[self.process],
-            wrapper_class=structlog.make_filtering_bound_logger(0),  # `level` filters
-            logger_factory=structlog.ReturnLoggerFactory(),
+            processors=[], wrapper_class=DirectLogger, logger_factory=lambda *_: self
         )
         return structlog.get_logger("echo").bind()
 
-    def process(self, logger: Any, method: str, event_dict: MutableMapping[str, Any]) -> str:
-        """Be the last processor of a structlog chain: the logger at its end has nothing to do."""
-        del logger
+    def take(self, method: str, event: object, fields: Mapping[str, Any]) -> None:
+        """Write one event, by the name of the logger's method, if the level has room for it."""
         if LEVELS.get(method, 0) >= LEVELS[self.level]:
-            event = event_dict.pop("event", "")
-            self._write(method, str(event), event_dict)
-        return ""  # `DropEvent` says the same, and is an exception for each line
+            self._write(method, str(event), fields)
 
-    def _write(self, level: str, event: str, fields: MutableMapping[str, Any]) -> None:
+    def _write(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         with self._lock:  # so that the lines are in the order of their times
             line = bounded_line(level, event, fields)
             for writer in self._writers:

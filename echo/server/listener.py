@@ -25,8 +25,12 @@ from echo.server.sockets import (
 from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from echo.events import Event
 
+# Lets other threads have the processor, where the system can be asked to.
+give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 # Seconds that `shutdown` gives the accept loop to see that it is to stop.
 SHUTDOWN_GRACE = 1.0
 
@@ -50,6 +54,8 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     request_queue_size = BACKLOG
     # Connections taken off the backlog before the accept loop looks at anything else.
     accept_batch = 64
+    # ... and before it lets their sessions run: it would begin hundreds before one is served.
+    accept_run = 16
 
     def __init__(
         self,
@@ -138,9 +144,11 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         self._loop_over.wait(SHUTDOWN_GRACE if first else 0)
 
     def _accept_some(self) -> None:
-        for _ in range(self.accept_batch):
+        for taken in range(1, self.accept_batch + 1):
             if self._stopping or not self._accept_one():
                 return
+            if taken % self.accept_run == 0:
+                give_way()
         self._resumed()
 
     def _accept_one(self) -> bool:
