@@ -4,6 +4,7 @@ One to N daemons share a port, each on a processor and with a log of its own, wh
 the same. The generator needs processors, too: what they share they can't have twice.
 """
 
+import argparse
 import contextlib
 import os
 import statistics
@@ -50,7 +51,7 @@ def rate(workload: Workload, processors: Sequence[int]) -> float:
         return workload.measure(server, TIMING)["per_s"]
 
 
-def main(rounds: int = 5) -> None:
+def main(rounds: int) -> None:
     """Print the median rates, and their ratios to those of one daemon."""
     machine.raise_descriptor_limit()
     build.build_all()
@@ -76,4 +77,6 @@ def table(title: str, rates: dict[int, list[float]]) -> Table:
 
 
 if __name__ == "__main__":
-    main(*(int(word) for word in sys.argv[1:2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    main(parser.parse_args().rounds)
