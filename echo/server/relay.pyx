@@ -76,9 +76,9 @@ cdef class Processors:
 cdef class Relay:
     """One session's loop and its two counts; `fd` must stay open meanwhile.
 
-    Times are seconds, `deadline` is one on the monotonic clock, infinity is none; 0 `max_bytes`
-    is none, too.
-    `buffer` may be replaced by a larger one, of `buffer_size` bytes at the most, between runs.
+    Times are seconds, `deadline` is one on the monotonic clock; infinity is none, as 0 is for
+    `max_bytes`. Between runs `buffer` may be replaced by a larger one, of `buffer_size` bytes at
+    the most.
     """
 
     cdef public long long received_bytes, sent_bytes
@@ -140,10 +140,11 @@ cdef class Relay:
                 return failed
             if count == 0:
                 return eof
-            if count > 0 and self.switches[payload]:  # it changed while the read waited
+            if count > 0:
                 self.received_bytes += count
-                self.unseen = count
-                return show
+                if self.switches[payload]:  # it changed while the read waited
+                    self.unseen = count
+                    return show
             code = self.send_back(count)
             if code or self.switches[draining]:
                 return code or drain
@@ -176,7 +177,6 @@ cdef class Relay:
         cdef int code, waiting
         if count < 0:  # it was the bell, or the input went away
             return 0
-        self.received_bytes += count
         self.exchanges += 1
         if self.exchanges == 1:
             self.read_patiently()
@@ -210,7 +210,7 @@ cdef class Relay:
 
     cdef int wait(self, pollfd *watched, int count, double seconds, int late) noexcept nogil:
         cdef double left
-        cdef int ready = -1
+        cdef int milliseconds, ready = -1
         while ready < 0:
             left = self.left()
             if left <= 0:
@@ -218,7 +218,8 @@ cdef class Relay:
             if left < seconds:
                 seconds, late = left, session_timeout
             # Rounded up, as in Python's loop; a signal that interrupts it begins it again.
-            ready = poll(watched, count, <int>(seconds * 1000 + 0.999) if seconds < INFINITY else -1)
+            milliseconds = <int>(seconds * 1000 + 0.999) if seconds < INFINITY else -1
+            ready = poll(watched, count, milliseconds)
             if ready < 0 and errno != EINTR:
                 return failed
         return 0 if ready else late

@@ -49,6 +49,8 @@ LINGERING = frozenset(
     {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
     | {Reason.TLS_ERROR}  # the alert that says what is wrong must arrive
 )
+# Places in `switches`, which the compiled loop knows by the same names.
+PAYLOAD, DRAINING = 0, 1
 # Seconds that session threads get to end by themselves after a cut, and then those that are
 # at their last line already. With the log's last second they stay below two.
 CUT_GRACE = 0.6
@@ -96,9 +98,9 @@ class EchoServer(ListeningServer):
         self.proxies = proxies
         self.limits = limits or Limits()
         self.pin = pin
-        # C integers, at which a compiled loop can look without the interpreter's lock: whether
-        # payload is logged, and whether it is time to drain.
-        self.switches = array("i", [log_payload, False])
+        # C integers, at which a compiled loop can look without the interpreter's lock.
+        self.switches = array("i", [False, False])
+        self.log_payload = log_payload
         self.started = time.monotonic()
         self.sessions = Sessions(self.limits)
         self.ends: deque[dict[str, Any]] = deque(maxlen=LAST_ENDS)  # lines, the newest last
@@ -133,16 +135,16 @@ class EchoServer(ListeningServer):
     @property
     def log_payload(self) -> bool:
         """Whether each read is logged; may be switched while sessions run."""
-        return bool(self.switches[0])
+        return bool(self.switches[PAYLOAD])
 
     @log_payload.setter
     def log_payload(self, wanted: bool) -> None:
-        self.switches[0] = wanted
+        self.switches[PAYLOAD] = wanted
 
     @property
     def draining(self) -> bool:
         """Whether each session is to end once it has echoed what it has read."""
-        return bool(self.switches[1])
+        return bool(self.switches[DRAINING])
 
     def totals(self) -> dict[str, int]:
         """Count what has been, by the names that `server.state` and `server.stopped` use."""
@@ -282,7 +284,7 @@ class EchoServer(ListeningServer):
     def start_draining(self) -> None:
         """Stop accepting, and ask each session to end once it has echoed what it has read."""
         self.shutdown()
-        self.switches[1] = True
+        self.switches[DRAINING] = True
         self.bell.ring()
         self.sessions.drain()
         self.refusals.flush()
