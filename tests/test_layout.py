@@ -16,7 +16,14 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 WINGS = ("server", "client", "logs")
-GROUND = {"echo.deadline", "echo.events", "echo.limits", "echo.tls", "echo.version"}
+GROUND = {
+    "echo.deadline",
+    "echo.escape",
+    "echo.events",
+    "echo.limits",
+    "echo.tls",
+    "echo.version",
+}
 
 
 def imports(name: str) -> set[str]:

@@ -17,8 +17,8 @@ from echo.cli.failure import Failure, reason
 from echo.cli.tls import ClientTls
 from echo.client import EchoClient, EchoError
 from echo.client.stream import EchoStream
+from echo.escape import escape
 from echo.limits import LONGEST
-from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:
     import ssl
@@ -105,7 +105,7 @@ def _exchange(client: EchoClient, message: bytes) -> None:
     client.send(message)
     print(f"sent {len(message)} bytes")
     answer = client.receive(len(message)).rstrip(b"\n\0")
-    text = harmless(answer.decode("utf-8", "backslashreplace"))
+    text = escape(answer.decode("utf-8", "backslashreplace"))
     print(f"received {len(message)} bytes: {text}")
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
+from echo.escape import escape
+
 if TYPE_CHECKING:
     from structlog.dev import ConsoleRenderer
 
-# A log is hostile input: what would move the cursor or colour the screen is shown, not done.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # What structlog takes for text without looking.
 _TEXTS = frozenset({"timestamp", "level", "event", "logger", "logger_name", "stack", "exception"})
 
 
 def pretty(line: bytes, *, colors: bool) -> str:
-    r"""Write a line of the log readably; one that is no event is shown as it is, made harmless.
+    r"""Return a line of the log as a person reads it; a line that is no event is only escaped.
 
     >>> pretty(b'{"timestamp":"2026-01-31T10:00:00.000001Z","level":"info",'
     ...        b'"event":"session.closed","reason":"eof"}', colors=False)
@@ -29,7 +28,7 @@ def pretty(line: bytes, *, colors: bool) -> str:
     """
     fields = parsed(line)
     if fields is None:
-        return harmless(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
+        return escape(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
     calm = {_calm_name(name): _calm(name, value) for name, value in fields.items()}
     shown = str(_renderer(colors)(None, "", calm))
     return " ".join(shown.split("\n")).rstrip()  # structlog begins a line for a traceback
@@ -48,30 +47,17 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) and "event" in fields else None
 
 
-def harmless(text: str) -> str:
-    r"""Escape the control characters of a text, newlines with them.
-
-    >>> harmless("a\n\x1b[31mb")
-    'a\\n\\x1b[31mb'
-    """
-    return _CONTROLS.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return ascii(match.group())[1:-1]
-
-
 def _calm_name(name: str) -> str:
-    return "exc_info_" if name == "exc_info" else harmless(name)  # structlog would act on it
+    return "exc_info_" if name == "exc_info" else escape(name)  # structlog would act on it
 
 
 def _calm(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return harmless(value)
+        return escape(value)
     if isinstance(value, int | float | None) and name not in _TEXTS:
         return value
     try:
-        return harmless(orjson.dumps(value).decode())
+        return escape(orjson.dumps(value).decode())
     except TypeError:  # deeper than it can be written
         return "…"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from echo.escape import escape
 from echo.logs import words
-from echo.logs.pretty import harmless
 from echo.version import VERSION
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def page(found: Summary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_harmless,
+        finalize=_escape,
     )
     return environment.get_template("report.html").render(
         facts=words.facts(found.figures),
@@ -64,9 +64,9 @@ def page(found: Summary) -> str:
     )
 
 
-def _harmless(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     """Escape control characters, also those that turn the direction of writing."""
-    return harmless(value) if type(value) is str else value
+    return escape(value) if type(value) is str else value
 
 
 def _pictures(found: Summary) -> list[Picture]:

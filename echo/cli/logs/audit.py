@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from echo.cli.failure import FAILED
 from echo.cli.logs.reading import Choice, Chosen, File, extra, journal, problems
 from echo.cli.logs.screen import as_json, console, output
+from echo.escape import escape
 from echo.logs import words
-from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,8 +79,8 @@ def _list(
     for kind, count in counts.items():
         told = [finding for finding in findings if finding.kind == kind][:most]
         for finding in told:
-            place = f"{harmless(finding.file)}:{finding.line}: "
-            text = Text.assemble(place, (kind, style), f": {harmless(finding.text)}")
+            place = f"{escape(finding.file)}:{finding.line}: "
+            text = Text.assemble(place, (kind, style), f": {escape(finding.text)}")
             screen.print(text, soft_wrap=True)
         if count > len(told):
             screen.print(f"... and {words.number(count - len(told))} more: {kind}", style=style)

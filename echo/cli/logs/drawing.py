@@ -9,8 +9,8 @@ from rich.table import Table
 
 from echo.cli.logs.picture import picture
 from echo.cli.logs.screen import console, on_terminal
+from echo.escape import escape
 from echo.logs import words
-from echo.logs.pretty import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def _facts(figures: Mapping[str, Any]) -> Table:
     facts = Table.grid(padding=(0, 3))
     facts.add_column(style="bold")
     for name, text in words.facts(figures).items():
-        facts.add_row(name, harmless(text))
+        facts.add_row(name, escape(text))
     return facts
 
 
@@ -78,7 +78,7 @@ def _peers(figures: Mapping[str, Any]) -> Table:
     table.add_column("received", justify="right")
     for peer in figures["peers"]:
         received = words.size(peer["received_bytes"])
-        table.add_row(harmless(peer["peer_ip"]), words.number(peer["sessions"]), received)
+        table.add_row(escape(peer["peer_ip"]), words.number(peer["sessions"]), received)
     return table
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from echo.cli.failure import USAGE, Failure
 from echo.cli.logs.reading import Choice, Chosen, File, extra, journal, problems
 from echo.cli.logs.screen import console, output
-from echo.logs.pretty import harmless
+from echo.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,13 +72,13 @@ def _write_json(answer: Answer, write: Callable[[str], object]) -> None:
 def _draw(answer: Answer) -> None:
     from rich.table import Table
 
-    table = Table(*(harmless(name) for name in answer.columns), header_style="bold")
+    table = Table(*(escape(name) for name in answer.columns), header_style="bold")
     more = ""
     for row in answer.rows():
         if table.row_count == _MOST_ROWS:
             more = f"the first {_MOST_ROWS:,} rows: --json writes all"
             break
-        table.add_row(*("" if value is None else harmless(value) for value in row))
+        table.add_row(*("" if value is None else escape(value) for value in row))
     screen = console(width=_UNBOUNDED)
     screen.print(table)
     if more:

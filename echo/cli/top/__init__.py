@@ -16,7 +16,7 @@ from echo.cli.output import check_output, show
 from echo.cli.tls import context_for
 from echo.client.live import BadAnswer, parsed
 from echo.client.watch import BadUrl, Feed, Source
-from echo.logs.pretty import harmless
+from echo.escape import escape
 
 if TYPE_CHECKING:
     from echo.client.live import Sample
@@ -81,7 +81,7 @@ def _first(source: Source) -> tuple[bytes, Sample]:
         why = f"{reason(error)}; is echod serve --status-port running there?"
     except BadAnswer as error:
         why = f"{error}; name the --status-port of an echod serve"
-    raise Failure(f"top: can't read {source.url}/sessions: {harmless(why)}", FAILED)
+    raise Failure(f"top: can't read {source.url}/sessions: {escape(why)}", FAILED)
 
 
 def _live(source: Source, sample: Sample, interval: float) -> None:

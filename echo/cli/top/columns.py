@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from echo.logs.pretty import harmless
+from echo.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,12 +50,12 @@ def clock(seconds: float) -> str:
 
 
 def fitted(text: str, width: int) -> str:
-    """Make a text harmless and so long; what is too long loses its middle.
+    """Escape a text and fit it to a width; a text that is too long loses its middle.
 
     >>> fitted("[2001:db8::1:2:3:4]:40000", 16), fitted("a", 3)
     ('[2001:db8…:40000', 'a  ')
     """
-    text = harmless(text)
+    text = escape(text)
     if len(text) > width:
         text = f"{text[: width - 1 - _TAIL]}…{text[-_TAIL:]}"
     return f"{text[:width]:<{width}}"

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from echo.cli.top.columns import COLUMNS, ENDED_COLUMNS, clock, compact, fitted, fitting
-from echo.logs.pretty import harmless
+from echo.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,13 +83,13 @@ def _listening(sample: Sample) -> str:
 
 
 def _labelled(label: str, text: str) -> Text:
-    return Text.assemble((label, "bold green"), "  ", harmless(text))
+    return Text.assemble((label, "bold green"), "  ", escape(text))
 
 
 def _notice(control: Control, problem: str, width: int) -> Text:
     """Give the line for what is unusual."""
     if problem:
-        text = f" no answer: {harmless(problem)}; it is asked again and again"
+        text = f" no answer: {escape(problem)}; it is asked again and again"
         return Text(fitted(text, width), style="bold white on red")
     notices = []
     if control.paused:
@@ -100,7 +100,7 @@ def _notice(control: Control, problem: str, width: int) -> Text:
         notices.append("the last sessions that are over")
     if control.wanted and not control.editing:
         notices.append(f"only with {control.wanted!r}")
-    return Text(harmless("  ".join(notices)), style="bold yellow")
+    return Text(escape("  ".join(notices)), style="bold yellow")
 
 
 def _list(control: Control, columns: tuple[Column, ...]) -> Iterator[Text]:
@@ -151,7 +151,7 @@ def snapshot(sample: Sample, url: str) -> Iterator[str]:
     yield ""
     columns = [column for column in COLUMNS if not column.sort.endswith("_rate")]
     cells = [[column.title for column in columns]]
-    cells += [[harmless(column.text(row)) for column in columns] for row in sample.sessions]
+    cells += [[escape(column.text(row)) for column in columns] for row in sample.sessions]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         padded = (
