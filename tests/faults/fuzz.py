@@ -19,7 +19,7 @@ from echo import cli
 from echo.limits import BadLimit
 from echo.logs.feed import LINE_BYTES, Feed
 from echo.logs.files import LogFile
-from echo.logs.lines import bounded_line
+from echo.logs.lines import render
 from echo.logs.passing import lines_of
 from echo.logs.pretty import pretty
 from echo.server.handler import preview
@@ -37,7 +37,7 @@ def fuzz_preview(data: bytes) -> None:
     shown = preview(data)
     assert shown.isascii()
     assert shown.isprintable() or not shown
-    (line,) = vocabulary.parse(bounded_line("debug", "session.data", {"preview": shown}))
+    (line,) = vocabulary.parse(render({"event": "session.data", "preview": shown}))
     assert line["preview"] == shown
 
 
@@ -46,7 +46,7 @@ def fuzz_line(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     half = len(text) // 2
     fields = {"error": text[:half] * 50, "where": text[half:], "n": len(data) << 70}
-    (line,) = vocabulary.parse(bounded_line("error", "server.error", fields))
+    (line,) = vocabulary.parse(render({"event": "server.error", **fields}))
     assert line["event"] == "server.error"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from echo import EchoClient, EchoServer
 from echo.limits import Limits
-from echo.logs.lines import bounded_line
+from echo.logs.lines import render
 from echo.server.session import Session
 from echo.server.sessions import Sessions
 from echo.testing import running_server
@@ -51,7 +51,7 @@ def test_a_logger_that_raises(server: RunningServer) -> None:
 
 def test_a_value_without_a_text() -> None:
     """Even a field that can't be shown leaves one strict line."""
-    (line,) = vocabulary.parse(bounded_line("info", "x", {"odd": Raising(), "n": 1 << 70}))
+    (line,) = vocabulary.parse(render({"event": "x", "odd": Raising(), "n": 1 << 70}))
 
     assert line["odd"] == "<Raising>"
 
@@ -146,6 +146,6 @@ def test_no_error_is_no_event(server: RunningServer) -> None:
 def test_no_line_is_longer_than_it_may_be(text: str) -> None:
     """However a text grows when it is escaped, the line is one, strict, and keeps its end."""
     fields: dict[str, Any] = {"error": text, "exception": text + "the end"}
-    (line,) = vocabulary.parse(bounded_line("error", "server.error", fields))
+    (line,) = vocabulary.parse(render({"event": "server.error", **fields}))
 
     assert "the end" in line["exception"]
