@@ -107,18 +107,21 @@ class FileSink:
 
     def reopen(self) -> bool:
         """Open the file by its name, and make it and its folder where they are missing."""
-        real_path = Path(os.path.realpath(self.path))
+        return self._open(self.path)
+
+    def _open(self, path: Path) -> bool:
+        real_path = Path(os.path.realpath(path))
         real_path.parent.mkdir(parents=True, exist_ok=True)
         # Non-blocking only to open: a pipe without a reader is an error here, not a wait.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
-        fd = os.open(self.path, flags, 0o666)
+        fd = os.open(path, flags, 0o666)
         try:
             if self._fd >= 0 and os.path.sameopenfile(fd, self._fd):
                 os.close(fd)
                 return False
             regular = stat.S_ISREG(os.fstat(fd).st_mode)
             if regular:
-                lock(fd, self.path)
+                lock(fd, path)
         except OSError:
             os.close(fd)
             raise
@@ -185,7 +188,7 @@ class FileSink:
         if in_place:
             self._shift()
         try:
-            self.reopen()
+            self._open(self._real_path)  # a link is followed by `reopen` only
         except OSError:
             with suppress(OSError):
                 if in_place and not os.path.lexists(self._real_path):
