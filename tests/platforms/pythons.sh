@@ -23,17 +23,22 @@ main() {
     rm -rf "$root/src/echo" && mkdir -p "$root/src/echo"
     git ls-files -z --cached --others --exclude-standard |
         tar --create --null --files-from=- | tar --extract --directory="$root/src/echo"
+    # Not chroot: a process in one may make no user namespace, which some tests do.
     exec unshare --mount --pid --fork --kill-child bash -c '
-        mount --make-rprivate /
+        mount --bind "$0" "$0"
         mount --rbind /dev "$0/dev"
         mount --rbind /sys "$0/sys"
-        exec chroot "$0" bash /src/echo/tests/platforms/pythons.sh --inside "$@"
+        cd "$0"
+        mkdir -p old
+        pivot_root . old
+        mount -t proc proc /proc
+        umount -l /old
+        exec bash /src/echo/tests/platforms/pythons.sh --inside "$@"
     ' "$root" "$@"
 }
 
 inside() {
     local python pythons=() failed=()
-    mount -t proc proc /proc
     export DEBIAN_FRONTEND=noninteractive HOME=/root ECHO_TEST_INSTALL=1
     unset PYTHONPATH PIP_FIND_LINKS PYENV_ROOT
     cd /src/echo
