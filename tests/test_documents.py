@@ -47,10 +47,11 @@ def test_the_readme_s_examples_run() -> None:
 
 
 def test_the_readme_s_test_command_is_what_ci_runs() -> None:
-    """The command for the tests is the same in both places, and CI has no other."""
+    """The command for the tests is the same in both places; CI also lets them install programs."""
     readme = (ROOT / "README.md").read_text()
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     commands = [line for line in script if line and not line.startswith(("#", "set ", "cd "))]
+    commands.remove("export ECHO_TEST_INSTALL=1")
 
     assert [f"$ {command}" in readme for command in commands] == [True]
 

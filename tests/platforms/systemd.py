@@ -23,20 +23,25 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(seconds(600))
 
-# Sessions, one after the other, until a file named `stop` is there: what went wrong with any.
+# Sessions, one after the other, until a file named `stop` is there. A session that a drain ends has
+# a clean end, early as it may be; what is refused or reset is lost.
 CLIENTS = """
-import os, socket, sys
-lost = done = 0
-while not os.path.exists("/tmp/stop"):
-    try:
-        with socket.create_connection(("127.0.0.1", 9000), timeout=20) as sock:
-            sock.sendall(b"hello")
-            sock.shutdown(socket.SHUT_WR)
-            lost += sock.recv(100) != b"hello"
-    except OSError:
-        lost += 1
-    done += 1
-print(done, lost)
+import os, socket, threading
+counts = {"done": 0, "lost": 0}
+def work():
+    while not os.path.exists("/tmp/stop"):
+        try:
+            with socket.create_connection(("127.0.0.1", 9000), timeout=20) as sock:
+                sock.sendall(b"hello")
+                sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(100) in (b"", b"hello")
+        except OSError:
+            counts["lost"] += 1
+        counts["done"] += 1
+threads = [threading.Thread(target=work) for _ in range(40)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(*counts.values())
 """
 
 
@@ -133,23 +138,26 @@ def test_daemons_on_one_port_restart_without_losing_a_session(machine: Machine) 
     machine.run("sysctl", "-q", "-w", "net.ipv4.tcp_migrate_req=1")
     machine.run("systemctl", "start", "echod@0", "echod@1")
     enter = ("nsenter", f"--target={machine.pid}", "--all", "/opt/echod/bin/python", "-c", CLIENTS)
-    clients = [subprocess.Popen(enter, stdout=subprocess.PIPE) for _ in range(4)]
+    clients = subprocess.Popen(enter, stdout=subprocess.PIPE)
     for name in ("echod@0", "echod@1") * 3:
         machine.run("systemctl", "restart", name)
     (machine.root / "tmp" / "stop").touch()
-    counts = [client.communicate(timeout=seconds(60))[0].split() for client in clients]
+    done, lost = map(int, clients.communicate(timeout=seconds(60))[0].split())
 
-    assert all(int(done) > 10 for done, _ in counts), counts
-    assert [int(lost) for _, lost in counts] == [0, 0, 0, 0]
+    assert done > 100
+    assert lost == 0
 
 
 def test_the_log_is_read_as_the_page_says(machine: Machine) -> None:
-    """Its owner is the service's dynamic user; root reads it, and a stopped service's too."""
+    """Its owner is a user that the service alone has; root reads it, also after the stop."""
     machine.run("systemctl", "start", "echod")
     echo(machine)
-    owner = machine.run("stat", "-c", "%U %a", "/var/log/echod/echo.jsonl")
+    owner, mode = machine.run("stat", "-c", "%u %a", "/var/log/echod/echo.jsonl").split()
     machine.run("systemctl", "stop", "echod")
-    summary = machine.run("echod", "logs", "audit", "/var/log/echod/echo.jsonl", check=False)
+    echoed = [line for line in log_of(machine, "echod") if line["event"] == "session.closed"]
+    other = ("setpriv", "--reuid=1", "--clear-groups", "cat", "/var/log/echod/echo.jsonl")
 
-    assert owner == "echod 600"
-    assert "1" in summary
+    assert 61184 <= int(owner) <= 65519  # the numbers that systemd has for such users
+    assert mode == "600"
+    assert echoed[0]["sent_bytes"] == 6
+    assert "Permission denied" in machine.run(*other, check=False)
