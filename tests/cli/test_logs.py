@@ -171,17 +171,24 @@ def test_an_output_that_cannot_be_written_is_one_line(log: Path) -> None:
 def on_terminal(*arguments: str, **environment: str) -> tuple[int, str]:
     """Run a command on a terminal of its own; give the code, and all that it shows."""
     shown = b""
-    pid, terminal = pty.fork()
-    if not pid:
-        os.environ.update(environment, TERM="xterm-256color")
-        os.execv(sys.executable, [*ECHOD, *arguments])
+    terminal, other_end = pty.openpty()
+    # Not pty.fork(): Python forbids it in a process that has threads.
+    process = subprocess.Popen(
+        [*ECHOD, *arguments],
+        stdin=other_end,
+        stdout=other_end,
+        stderr=other_end,
+        env={**os.environ, **environment, "TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(other_end)
     while True:
         try:
             shown += os.read(terminal, 65536)
         except OSError:  # the terminal's other end is closed
             break
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+    return process.wait(seconds(20)), shown.decode()
 
 
 def test_a_terminal_gets_colours_and_a_pager(log: Path) -> None:
