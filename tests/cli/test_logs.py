@@ -711,8 +711,8 @@ def test_no_room_for_what_memory_does_not_take_is_one_line(
     log: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log that is larger than memory and the temporary folder ends with a line."""
-    monkeypatch.setattr("echo.logs.journal.MEMORY_BYTES", 1_000_000)
-    monkeypatch.setattr("echo.logs.journal.SPILL_BYTES", 1_000_000)
+    monkeypatch.setattr("echo.logs.database.MEMORY_BYTES", 1_000_000)
+    monkeypatch.setattr("echo.logs.database.SPILL_BYTES", 1_000_000)
     log.write_text(log.read_text() * 100)
 
     assert main(["logs", "summary", str(log)]) == 1

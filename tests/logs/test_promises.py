@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echo.logs.audit import MOST_OF_A_KIND, Audit, audit
+from echo.logs.database import LogDatabase
 from echo.logs.files import open_all
 from echo.logs.filters import Filter
-from echo.logs.journal import Journal
+from echo.logs.promises import MOST_OF_A_KIND, Audit, audit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 def audited(*paths: Path, wanted: Filter | None = None) -> Audit:
     """Audit files."""
-    with Journal(open_all([str(path) for path in paths]), wanted) as journal:
-        return audit(journal)
+    with LogDatabase(open_all([str(path) for path in paths]), wanted) as database:
+        return audit(database)
 
 
 def changed(line: str, **fields: Any) -> str:

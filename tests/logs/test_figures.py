@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from echo.logs.database import LogDatabase
+from echo.logs.figures import MOST_BARS, bar_width, summarize
 from echo.logs.files import open_all
 from echo.logs.filters import Filter
-from echo.logs.journal import Journal
-from echo.logs.summary import MOST_BARS, bar_width, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def figures(*paths: Path, wanted: Filter | None = None) -> dict[str, Any]:
     """Sum up files, and give all of it as JSON would carry it."""
-    with Journal(open_all([str(path) for path in paths]), wanted) as journal:
-        found: dict[str, Any] = json.loads(json.dumps(summarize(journal).as_dict()))
+    with LogDatabase(open_all([str(path) for path in paths]), wanted) as database:
+        found: dict[str, Any] = json.loads(json.dumps(summarize(database).as_dict()))
         return found
 
 
