@@ -86,10 +86,12 @@ def match_runs(starts: list[Start], stops: list[Stop], runs: list[Run]) -> list[
 
     `runs` has one for each run id that a session names; a run without a session is added.
     """
-    _match_by_uptime(starts, stops)
     _match_by_totals(stops, runs)
-    for run in runs:
+    # Of daemons that were started at once, the one whose stop is certain comes first.
+    _match_by_uptime(starts, sorted(stops, key=lambda stop: not stop.claimed))
+    for run in sorted(runs, key=lambda run: not (run.stopped and run.stopped.start)):
         _find_start(run, starts)
+    _match_by_times(stops, runs)
     by_start = {id(stop.start): stop for stop in stops if stop.start and not stop.claimed}
     for run in runs:
         if not run.stopped and run.started and (stop := by_start.get(id(run.started))):
@@ -156,12 +158,34 @@ def _find_start(run: Run, starts: list[Start]) -> None:
     before = starts[max(number - 100, 0) : number][::-1]
     if run.stopped:  # whose uptime knows of no start here: only the clock may have been changed
         before = before[:1]
-    after = [s for s in starts[number : number + 100] if s.log == run.log]  # in the wrong order
+    # Where pieces were joined in the wrong order, it stands between the lines of its run.
+    after = [s for s in starts[number : number + 100] if s.row < run.last_row and s.log == run.log]
     for start in (*before, *after[::-1]):
         in_time = not (start.at and run.first_at) or start.at <= run.first_at
         if not start.claimed and in_time and (start.log == run.log or start is before[0]):
             _start(run, start)
             return
+
+
+def _match_by_times(stops: list[Stop], runs: list[Run]) -> None:
+    """Give a start and a stop that belong together the last run whose sessions lie between them."""
+    lone = [run for run in runs if not run.started and not run.stopped and run.last_at]
+    for stop in stops:
+        start = stop.start
+        if stop.claimed or start is None or start.claimed or not any(stop.totals):
+            continue
+        between = [
+            run
+            for run in lone[:1000]
+            if run.log == stop.log and not run.started and _lies_between(run, start, stop)
+        ]
+        if between:
+            _start(between[-1], start)
+
+
+def _lies_between(run: Run, start: Start, stop: Stop) -> bool:
+    times = (start.at, run.first_at, run.last_at, stop.at)
+    return all(times) and list(times) == sorted(times)  # type: ignore[type-var]
 
 
 def _without_sessions(start: Start, by_start: dict[int, Stop]) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -322,8 +323,9 @@ def test_a_clock_that_was_set_back_is_a_remark(tmp_path: Path) -> None:
 def test_a_small_step_of_the_clock_is_a_remark(tmp_path: Path) -> None:
     """NTP steps a clock by less than a second, also between two lines far apart."""
     lines = lines_of(200, 1)
-    before = stamp(lines[119])
-    lines[120] = shipping.changed(lines[120], timestamp=before[:-8] + "0000Z"[-5:].rjust(8, "0"))
+    before = datetime.fromisoformat(stamp(lines[119]))
+    early = (before - timedelta(milliseconds=300)).isoformat(timespec="microseconds")
+    lines[120] = shipping.changed(lines[120], timestamp=early.replace("+00:00", "Z"))
     found = audited([write(tmp_path / "log", lines)])
 
     assert found.passed
