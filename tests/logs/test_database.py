@@ -169,7 +169,7 @@ def test_no_time_stops_the_reading(stamp: str) -> None:
 
 
 def test_a_damaged_gz_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    """A torn .gz gives what it has, and says what is wrong."""
+    """A torn .gz is read as far as it goes, and says what is wrong; a name packs nothing."""
     whole = gzip.compress(b"".join(EVENT + b"%d\n" % n for n in range(100_000)))
     (tmp_path / "a.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "b.gz").write_bytes(EVENT)
@@ -179,7 +179,7 @@ def test_a_damaged_gz_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
 
     assert 1000 < rows < 100_000
     assert "end-of-stream" in problems[0]
-    assert "gzip" in problems[1]
+    assert problems[1] == ""
 
 
 @pytest.mark.long
@@ -204,8 +204,8 @@ def test_memory_is_bounded_by_no_line_and_no_file(tmp_path: Path) -> None:
     assert usage.ru_maxrss < MOST_MEMORY
 
 
-def test_a_file_that_turns_meanwhile_is_read_once(tmp_path: Path) -> None:
-    """The log's turn between two openings makes no file be read twice."""
+def test_a_file_that_is_rotated_meanwhile_is_read_once(tmp_path: Path) -> None:
+    """A rotation between two openings makes no file be read twice."""
     log, older = tmp_path / "echo.jsonl", tmp_path / "echo.jsonl.1"
     log.write_bytes(EVENT + b"\n")
     os.link(log, older)

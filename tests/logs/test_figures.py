@@ -135,7 +135,7 @@ def test_a_window_counts_sessions_that_span_it(log: Path, events: Events) -> Non
     assert found["bars"][0]["at_once"] > 0
 
 
-def test_a_filter_means_the_session_not_the_line(log: Path, events: Events) -> None:
+def test_the_figures_are_those_of_whole_sessions(log: Path, events: Events) -> None:
     """With --reason, a session's first line counts though it can't name the reason."""
     found = figures(log, wanted=Filter(reasons=("reset",)))
     ended = [e for e in named(events, "session.closed") if e["reason"] == "reset"]
