@@ -135,7 +135,7 @@ def _chart(
             text += f" received, {write(front[place])} sent"
         height = None if front is None else round(100 * front[place] / top, 2)
         columns.append(Column(round(100 * value / top, 2), height, text))
-    shown = sorted({0, *(len(ticks) * part // 4 for part in (1, 2, 3)), len(ticks) - 1})
+    shown = sorted({0, len(ticks) // 2, len(ticks) - 1})
     width = 100 / len(ticks)
     places = [(round((place + 0.5) * width, 2), ticks[place]) for place in shown]
     legend = None if front is None else ("received", "sent back")
