@@ -58,8 +58,8 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     Here each has its own answer, and an event.
 
     `server_address` is where to listen, or a socket that listens already and is the server's
-    from then on. Events go to `log`, a structlog logger or a `logging.Logger`. Raises `OSError` when the address
-    can't be resolved or bound.
+    from then on. Events go to `log`, a structlog logger or a `logging.Logger`. Raises `OSError`
+    when the address can't be resolved or bound.
     """
 
     allow_reuse_address = True

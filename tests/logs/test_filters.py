@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from echo.logs.database import LogDatabase
 from echo.logs.files import open_all
 from echo.logs.filters import Filter, Matcher
-from echo.logs.journal import Journal
-from echo.logs.moments import BadMoment, moment
+from echo.logs.times import BadTime, parse_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +40,8 @@ FILTERS = [
 def test_both_ways_let_the_same_lines_through(wanted: Filter, log: Path, events: Events) -> None:
     """Line by line and in SQL, a filter means the same."""
     matcher = Matcher(wanted)
-    with Journal(open_all([str(log)]), wanted) as journal:
-        rows = [row for (row,) in journal.rows("SELECT row FROM chosen ORDER BY row")]
+    with LogDatabase(open_all([str(log)]), wanted) as database:
+        rows = [row for (row,) in database.rows("SELECT row FROM chosen ORDER BY row")]
 
     assert rows == [n for n, event in enumerate(events) if matcher.matches(event)]
 
@@ -68,8 +68,8 @@ def test_both_ways_agree_about_odd_events(wanted: Filter, tmp_path: Path) -> Non
     path = tmp_path / "odd.jsonl"
     path.write_text("".join(json.dumps(event) + "\n" for event in events) + "foreign\n")
     matcher = Matcher(wanted)
-    with Journal(open_all([str(path)]), wanted) as journal:
-        rows = [row for (row,) in journal.rows("SELECT row FROM chosen ORDER BY row")]
+    with LogDatabase(open_all([str(path)]), wanted) as database:
+        rows = [row for (row,) in database.rows("SELECT row FROM chosen ORDER BY row")]
 
     assert rows == [n for n, event in enumerate([*events, None]) if matcher.matches(event)]
     assert bool(rows) == (not wanted.reasons)
@@ -117,7 +117,7 @@ def test_an_unknown_level_is_never_left_out() -> None:
 )
 def test_moments_are_read_as_people_write_them(text: str, found: str) -> None:
     """ISO times, times of day, and how long ago, all in UTC."""
-    assert moment(text, NOW) == datetime.fromisoformat(found).replace(tzinfo=UTC)
+    assert parse_time(text, NOW) == datetime.fromisoformat(found).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_a_time_of_day_ends_what_since_begins(since: str, until: str, found: str
     """`--since 15:00 --until 15:10` is ten minutes, also at five past, and over midnight."""
     begin = datetime.fromisoformat(since).replace(tzinfo=UTC)
 
-    assert moment(until, NOW, begin) == datetime.fromisoformat(found).replace(tzinfo=UTC)
+    assert parse_time(until, NOW, begin) == datetime.fromisoformat(found).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "ago", "soon", "2026-13-01", "99999999 years ago"])
 def test_what_is_no_moment_says_so(text: str) -> None:
     """Anything else is an error with the text in it."""
-    with pytest.raises(BadMoment):
-        moment(text, NOW)
+    with pytest.raises(BadTime):
+        parse_time(text, NOW)
