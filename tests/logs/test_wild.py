@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -15,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo.logs.database import LogDatabase
-from echo.logs.files import open_all
+from echo.logs.files import LogFile, open_all
 from echo.logs.promises import Audit, audit
 from echo.logs.reader import read_lines
 from tests.logs import shipping
@@ -397,3 +401,76 @@ def test_bytes_that_were_never_taken_back_are_in_the_verdict(tmp_path: Path) -> 
 
     assert found.passed
     assert {**stuck, "reason": "write_timeout", "bytes": 19_244} in found.untaken
+
+
+class Endless(io.RawIOBase):
+    """A stream that gives the same bytes for ever."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int = -1) -> bytes:
+        """Return as many as are asked for."""
+        return (self._data * (size // len(self._data) + 1))[:size]
+
+    read1 = read
+
+
+@pytest.mark.parametrize("data", [b"\0", b"\n", b'"\n', b'{"a":1}\n'])
+def test_a_file_without_an_event_is_not_read_for_ever(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What never ends is read up to a bound, and reported; the next file is read all the same."""
+    monkeypatch.setattr("echo.logs.reader.NOISE_BYTES", 20_000_000)
+    monkeypatch.setattr("echo.logs.reader.NOISE_LINES", 20_000)
+    endless = LogFile("endless", "endless", Endless(data))  # type: ignore[arg-type]
+    (_, text), *_ = lines_of(100, 1)
+    sound = LogFile("sound", "sound", io.BytesIO(text.encode()))
+    with LogDatabase([endless, sound]) as database:
+        found = database.row("SELECT count(*) FROM events")
+        place = database.lines.place(database.lines.rows - 1)
+
+    assert "not read further" in endless.problem
+    assert found == (1,)
+    assert place == ("sound", 1)
+
+
+def test_lines_behind_a_block_of_noise_keep_their_numbers(tmp_path: Path) -> None:
+    """Noise that is skipped as a whole is counted line by line all the same."""
+    lines = lines_of(100, 1)
+    lines[50] = (50, lines[50][1][:60] + "\n")
+    noise = [(-1, "\n")] * 3_000_000
+    found = audited([write(tmp_path / "log", lines[:50], noise, lines[50:])])
+
+    assert ("torn line", "log", 3_000_051) in breaches(found)
+    assert found.remark_counts["foreign line"] == 3_000_000
+
+
+def test_several_pipes_and_files_are_ordered_by_their_times(tmp_path: Path) -> None:
+    """What can't be rewound is looked into and read all the same."""
+    lines = lines_of(100, 1)
+    (tmp_path / "old").write_text("".join(text for _, text in lines[:50]))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "".join(text for _, text in lines[50:])
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(pipe.write_text, text)
+        found = audited([pipe, tmp_path / "old"])
+        writing.result()
+
+    assert found.passed
+    assert found.events == len(lines)
+
+
+def test_zstandard_without_its_library_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Python 3.14 it is an extra's."""
+    path = tmp_path / "log.zst"
+    path.write_bytes(shipping.zstd(b"x"))
+    for module in ("compression", "compression.zstd", "backports", "backports.zstd"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (file,) = open_all([str(path)])
+    file.close()
+
+    assert "pip install 'echo-daemon[logs]'" in file.problem
