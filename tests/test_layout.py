@@ -22,6 +22,7 @@ GROUND = {
     "echo.events",
     "echo.limits",
     "echo.tls",
+    "echo.units",
     "echo.version",
 }
 

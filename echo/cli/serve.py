@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import select
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -25,6 +27,7 @@ from echo.cli.failure import (
     reason,
     say,
 )
+from echo.cli.output import OutputError
 from echo.cli.settings import Encryption, Listen, Logging, Monitoring, Proxying
 from echo.events import Stop
 from echo.limits import Limits
@@ -53,30 +56,38 @@ if TYPE_CHECKING:
 LOG_FLUSH_TIMEOUT = 1.0
 
 
+# Each value of --fault: the faults' names, and what they take.
+_FAULT_VALUES = {"delay": "TIME", "jitter": "TIME", "throttle": "SIZE"}
+FAULTS = ", ".join(
+    field.name.replace("_", "-")
+    + ("" if field.default is False else f"={_FAULT_VALUES.get(field.name, 'BYTES')}")
+    for field in fields(Faults)
+)
+
+
 def _group(title: str, place: int) -> Parameter:
-    """Show the fields of a group of settings as flags of their own, below a heading."""
+    """Show the fields of a group of settings as options of their own, under a heading."""
     return Parameter(name="*", group=Group(title, sort_key=place))
 
 
 def serve(
     *,
-    listen: Annotated[Listen, _group("Listening", 1)] = Listen(),
-    limits: Annotated[Limits, _group("Limits", 2)] = Limits(),
-    logging: Annotated[Logging, _group("Log", 3)] = Logging(),
-    tls: Annotated[Encryption, _group("TLS", 4)] = Encryption(),
+    limits: Annotated[Limits, _group("Limits", 1)] = Limits(),
+    listen: Annotated[Listen, _group("CPU and port sharing", 2)] = Listen(),
+    logging: Annotated[Logging, _group("Log rotation", 3)] = Logging(),
+    tls: Annotated[Encryption, _group("Client certificates", 4)] = Encryption(),
     proxying: Annotated[Proxying, _group("Behind a load balancer", 5)] = Proxying(),
-    monitoring: Annotated[Monitoring, _group("Status", 6)] = Monitoring(),
+    monitoring: Annotated[Monitoring, _group("Status pages", 6)] = Monitoring(),
     fault: Annotated[
-        tuple[str, ...], Parameter(group=Group("Tests of clients", sort_key=9), negative="")
+        tuple[str, ...],
+        Parameter(
+            group=Group("To test clients", sort_key=9),
+            negative="",
+            help=f"Do something wrong; may be repeated. One of {FAULTS}; see docs/testing.md.",
+        ),
     ] = (),
 ) -> int:
-    """Run the daemon until TERM or INT.
-
-    Parameters
-    ----------
-    fault
-        Do wrong on purpose, as delay=0.1 or stall; may be repeated.
-    """
+    """Run the daemon until TERM or INT."""
     faults = _faults(fault)
     certificates = tls.certificates()
     make, handler = _kind(faults, certificates, listen.loop)
@@ -92,6 +103,7 @@ def serve(
                 _bind(make, sockets.get("echo") or listen.address, handler, options) as server,
                 _status(sockets.get("status"), monitoring, server, log) as status,
             ):
+                _announce(server, logging.target)
                 parts: dict[str, Any] = {"certificates": certificates, "status": status}
                 stop = Daemon(server, log, signals, notifier=Notifier(), **parts).run()
         finally:
@@ -99,8 +111,23 @@ def serve(
     return 0 if stop is Stop.SIGNAL else SOFTWARE
 
 
+def _announce(server: EchoServer, log: str) -> None:
+    """Print where the daemon listens, unless a terminal or standard output shows its log.
+
+    Somebody who never reads the output must not stop the start: it is skipped where the output
+    takes nothing at the moment.
+    """
+    output, errors = sys.stdout, sys.stderr
+    if log == "-" or output is None or (output.isatty() and errors and errors.isatty()):
+        return
+    host, port = server.server_address[:2]
+    with suppress(OSError, OutputError):
+        if select.select((), (output.fileno(),), (), 0)[1]:
+            print(f"echod: listening on {host!s} port {port}, log in {log}", flush=True)
+
+
 def _inherited(listen: Listen, monitoring: Monitoring) -> dict[str, socket]:
-    """Give the sockets that a service manager has handed over, as `echo` and `status`."""
+    """Return the sockets that a service manager has passed, by `echo` and `status`."""
     try:
         sockets = inherited()
     except BadDescriptor as error:

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from echo.client.connecting import Selector, open_connection
 from echo.client.errors import EchoEnded, EchoTimeout
 from echo.client.ledger import Ledger
 from echo.deadline import Deadline
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 READ_BYTES = 64 * 1024
-# poll(2) where there is one: unlike epoll it takes no descriptor of its own.
-Selector: type[selectors.BaseSelector] = getattr(
-    selectors, "PollSelector", selectors.SelectSelector
-)
 
 
 class EchoClient:
@@ -31,7 +28,11 @@ class EchoClient:
     `timeout` is the number of seconds without any progress after which connecting, sending and
     receiving give up. Every byte that comes back is compared with what was sent: what is wrong
     with the echo is an `EchoError` that says at which offset of the connection; what is wrong
-    with the network (no such host, connection refused) is an `OSError`. For one thread.
+    with the network (no such host, connection refused) is an `OSError`, a port that can't be is
+    an `OverflowError`. For one thread.
+
+    `host` and `port` may be followed by `flowinfo` and `scope_id`, so that an IPv6 server's
+    address fits: `EchoClient(*server.server_address)`.
 
     With `tls`, a context such as `echo.client.tls.trusting` makes, all of it goes through TLS,
     and the server's certificate has to be `host`'s. Half-closing then waits for what is due of
@@ -47,12 +48,15 @@ class EchoClient:
         self,
         host: str = "127.0.0.1",
         port: int = 9000,
+        flowinfo: int = 0,
+        scope_id: int = 0,
         *,
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
+        self._address = (host, port, flowinfo, scope_id)
         self.timeout = timeout
         self.tls = tls
         self.ledger = Ledger()
@@ -88,9 +92,11 @@ class EchoClient:
         return self._sock
 
     def connect(self) -> float:
-        """Connect, and give the seconds that took, TLS's handshake included."""
-        began = time.perf_counter()
-        self._sock = connected(self.host, self.port, self.timeout)
+        """Connect, and return the seconds that took, TLS's handshake included.
+
+        Where the name has several addresses, they are those of the one that answered.
+        """
+        self._sock, began = open_connection(self._address, self.timeout)
         if self.tls is not None:
             self._sock = wrap(self._sock, self.tls, server_hostname=self.host)
         took = time.perf_counter() - began
@@ -243,11 +249,3 @@ class EchoClient:
     def _broken(self, error: OSError) -> EchoEnded:
         how = f"broke ({error})" if isinstance(error, TlsError) else "broke"
         return EchoEnded(self.ledger.offset, self.ledger.missing, how)
-
-
-def connected(host: str, port: int, timeout: float) -> socket.socket:
-    """Give a connected socket; `OSError` says why there is none, whatever the name is."""
-    try:
-        return socket.create_connection((host, port), timeout)
-    except UnicodeError as error:  # a name that no name server can be asked for
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error

@@ -18,6 +18,7 @@ from echo.deadline import Deadline
 from echo.limits import BEYOND_BUFFERS, KIB
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -54,7 +55,7 @@ class Fuzzer:
     >>> with running_server(faults=Faults(close_after=5)) as server:
     ...     finding = Fuzzer(*server.address, max_examples=20, max_size=100, seed=1).search()
     >>> len(finding.case.payload), finding.problem
-    (6, 'the server ended the stream at offset 5, with 1 bytes missing')
+    (6, 'the server ended the stream at offset 5, with 1 byte missing')
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Fuzzer:
         seed: int = 0,
         deadline: float = 2.0,
         half_close: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -75,6 +77,7 @@ class Fuzzer:
         self.seed = seed
         self.deadline = deadline
         self.half_close = half_close
+        self.tls = tls
         self.examples = 0
         self.finding: Finding | None = None
         self._patience = Deadline(None)
@@ -90,7 +93,7 @@ class Fuzzer:
         Raises `OSError` where no connection can be made at the beginning. Where none can be
         made later, the case before it is the finding.
         """
-        with EchoClient(self.host, self.port, timeout=self.deadline):
+        with self._client():
             pass
         any(self._fails(case) for case in self._always())
         # Short payloads first: what fails with them is a matter of the bytes, not of the size,
@@ -144,7 +147,7 @@ class Fuzzer:
 
     def _problem(self, case: Case) -> str | None:
         """Play a case to the server, and say what it does wrong."""
-        client = EchoClient(self.host, self.port, timeout=self.deadline)
+        client = self._client()
         try:
             client.connect()
         except OSError as error:
@@ -159,11 +162,14 @@ class Fuzzer:
             client.close()
         return None
 
+    def _client(self) -> EchoClient:
+        return EchoClient(self.host, self.port, timeout=self.deadline, tls=self.tls)
+
     def _lost(self, error: OSError) -> None:
         """Keep the last case as the finding: after it the server could not be reached."""
         self._gone = True
         self.finding = Finding(
-            self._last, f"no connection could be made after it: {error.strerror}"
+            self._last, f"no connection could be made after it: {error.strerror or error}"
         )
 
     def _play(self, client: EchoClient, case: Case) -> None:

@@ -48,14 +48,9 @@ class Ledger:
                 rest = rest[self._settle(rest) :]
 
     def _settle(self, data: memoryview) -> int:
-        if not self._due:
-            raise EchoMismatch(self.offset, None, data[0])
-        due = self._due[0]
+        due = self._due[0] if self._due else memoryview(b"")
         count = min(len(due), len(data))
-        # As bytes they are compared by memcmp, as views one element after the other.
-        if bytes(due[:count]) != bytes(data[:count]):
-            wrong = next(i for i in range(count) if due[i] != data[i])
-            raise EchoMismatch(self.offset + wrong, due[wrong], data[wrong])
+        compare(bytes(due[:count]), bytes(data[: count or 1]), self.offset)
         if count < len(due):
             self._due[0] = due[count:]
         else:
@@ -63,3 +58,16 @@ class Ledger:
         self.offset += count
         self.missing -= count
         return count
+
+
+def compare(due: bytes, got: bytes, offset: int) -> None:
+    """Raise `EchoMismatch` at the first byte of `got` that isn't the one due.
+
+    `offset` is that of the first byte in its connection. Both are bytes, which are compared by
+    memcmp; views would be compared one element after the other.
+    """
+    if due == got:
+        return
+    same = (i for i in range(min(len(due), len(got))) if due[i] != got[i])
+    wrong = next(same, len(due))
+    raise EchoMismatch(offset + wrong, due[wrong] if wrong < len(due) else None, got[wrong])

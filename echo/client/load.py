@@ -14,11 +14,11 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from echo.client.client import connected
+from echo.client.connecting import open_connection
 from echo.client.errors import EchoMismatch
 from echo.client.latency import Latencies
 from echo.client.plan import NS, Schedule
-from echo.client.sessions import LoadSession, Trouble
+from echo.client.sessions import FailureKind, LoadSession
 from echo.client.sizes import parse_sizes
 from echo.limits import KIB
 from echo.tls import wrap
@@ -72,9 +72,11 @@ class Load:
         self.latencies = Latencies()
         self.exchanges = 0
         self.received_bytes = 0
-        self.troubles = dict.fromkeys(Trouble, 0)
+        self.failures = dict.fromkeys(FailureKind, 0)
         self.first_mismatch: EchoMismatch | None = None
-        self.first_error = ""
+        self.first_error: tuple[int, Exception] | None = (
+            None  # the session's number, and what it met
+        )
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.timeout_ns = round(plan.timeout * NS)
         self._sizes = parse_sizes(plan.size)
@@ -93,7 +95,7 @@ class Load:
     @property
     def errors(self) -> int:
         """All that went wrong, of whatever kind."""
-        return sum(self.troubles.values())
+        return sum(self.failures.values())
 
     @property
     def open_sessions(self) -> int:
@@ -117,13 +119,17 @@ class Load:
             "p99_ms": self.latencies.percentile(99),
             "p999_ms": self.latencies.percentile(99.9),
             "max_ms": self.latencies.max_ms,
-            **{kind.value: self.troubles[kind] for kind in Trouble if kind is not Trouble.OTHER},
+            **{
+                kind.value: self.failures[kind]
+                for kind in FailureKind
+                if kind is not FailureKind.OTHER
+            },
             "errors": self.errors,
         }
 
     def run(self) -> None:
         """Run the plan, once; `OSError` where not even the first connection can be made."""
-        first = connected(self.host, self.port, self.plan.timeout)
+        first, _ = open_connection((self.host, self.port), self.plan.timeout)
         if self.tls is not None:  # a server that isn't trusted is better said at once
             first = wrap(first, self.tls, server_hostname=self.host)
         try:
@@ -160,17 +166,17 @@ class Load:
         """Let it connect anew."""
         heapq.heappush(self._waiting, (time.perf_counter_ns(), session.number))
 
-    def has_failed(self, session: LoadSession, trouble: Trouble, error: Exception) -> None:
+    def has_failed(self, session: LoadSession, kind: FailureKind, error: Exception) -> None:
         """Count what went wrong, and let it connect anew after a while."""
         now = time.perf_counter_ns()
         self._connecting.discard(session)
         self._free.pop(session, None)
-        self.troubles[trouble] += 1
+        self.failures[kind] += 1
         if isinstance(error, EchoMismatch):
             self.first_mismatch = self.first_mismatch or error
-        elif trouble is Trouble.TIMEOUTS and session.began_ns:
+        elif kind is FailureKind.TIMEOUTS and session.began_ns:
             self.latencies.add(now - session.began_ns)
-        self.first_error = self.first_error or _what(session, error)
+        self.first_error = self.first_error or (session.number, error)
         heapq.heappush(self._waiting, (now + BACKOFF_NS, session.number))
 
     # -- its life -----------------------------------------------------------------------
@@ -256,7 +262,7 @@ class Load:
         if not self._schedule:
             return
         now = time.perf_counter_ns()
-        self.troubles[Trouble.TIMEOUTS] += self._schedule.left
+        self.failures[FailureKind.TIMEOUTS] += self._schedule.left
         group = self._schedule.left // GROUPS + 1
         while self._schedule.left:
             count = min(group, self._schedule.left)
@@ -267,8 +273,3 @@ class Load:
         for session in self._sessions:
             session.close()
         self.selector.close()
-
-
-def _what(session: LoadSession, error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return f"session {session.number}: {text}"

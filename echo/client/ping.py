@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one ping: its time where all came back, else the problem."""
+    """The result of one ping: its time in milliseconds, or the error where it was lost."""
 
     number: int
     ms: float | None = None
-    problem: str = ""
+    error: Exception | None = None
+
+    @property
+    def problem(self) -> str:
+        """The error in words, empty for a reply."""
+        return "" if self.error is None else getattr(self.error, "strerror", "") or str(self.error)
 
 
 class Pinger:
@@ -95,7 +100,7 @@ class Pinger:
             if isinstance(error, socket.gaierror) and not self.connects.count:
                 raise
             self.mismatches += isinstance(error, EchoMismatch)
-            return Reply(self.sent, problem=getattr(error, "strerror", None) or str(error))
+            return Reply(self.sent, error=error)
         if self.reconnect:
             self.close()
         self.latencies.add(took)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from echo.client.client import READ_BYTES
 from echo.client.errors import EchoMismatch
+from echo.client.ledger import compare
 from echo.tls import TlsSocket, wrap
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Trouble(StrEnum):
+class FailureKind(StrEnum):
     """What goes wrong with a session; each kind is counted apart."""
 
     MISMATCHES = "mismatches"  # a byte came back that was not sent
@@ -59,7 +60,7 @@ class Owner(Protocol):
     def has_ended(self, session: LoadSession) -> None:
         """Hear that it is closed, as it should be."""
 
-    def has_failed(self, session: LoadSession, trouble: Trouble, error: Exception) -> None:
+    def has_failed(self, session: LoadSession, kind: FailureKind, error: Exception) -> None:
         """Hear that it is closed, since something went wrong."""
 
 
@@ -253,8 +254,10 @@ class LoadSession:
     def _compare(self, piece: bytes) -> None:
         end = min(self._got + len(piece), self._sent)
         due = self._data[self._got : end] if self.state is State.BUSY else b""
-        if piece != due:
-            self._fail(self._mismatch(piece, due))
+        try:
+            compare(due, piece, self._offset + self._got)
+        except EchoMismatch as error:
+            self._fail(error)
             return
         self._got += len(piece)
         if self._got == len(self._data):
@@ -262,26 +265,20 @@ class LoadSession:
             self.exchanges += 1
             self._owner.has_finished(self)
 
-    def _mismatch(self, piece: bytes, due: bytes) -> EchoMismatch:
-        same = (i for i in range(min(len(piece), len(due))) if piece[i] != due[i])
-        wrong = next(same, len(due))
-        expected = due[wrong] if wrong < len(due) else None
-        return EchoMismatch(self._offset + self._got + wrong, expected, piece[wrong])
-
     def _fail(self, error: Exception) -> None:
-        trouble = self._kind(error)
+        kind = self._kind(error)
         self.close()
-        self._owner.has_failed(self, trouble, error)
+        self._owner.has_failed(self, kind, error)
 
-    def _kind(self, error: Exception) -> Trouble:
+    def _kind(self, error: Exception) -> FailureKind:
         if isinstance(error, EchoMismatch):
-            return Trouble.MISMATCHES
+            return FailureKind.MISMATCHES
         if isinstance(error, TimeoutError):
-            return Trouble.TIMEOUTS
+            return FailureKind.TIMEOUTS
         ended = isinstance(error, ConnectionError | EOFError)
         if ended and not self._offset + self._got:
-            return Trouble.REFUSED
-        return Trouble.RESETS if isinstance(error, ConnectionError) else Trouble.OTHER
+            return FailureKind.REFUSED
+        return FailureKind.RESETS if isinstance(error, ConnectionError) else FailureKind.OTHER
 
     def _watch(self, events: int) -> None:
         sock = self._socket

@@ -67,7 +67,7 @@ def test_an_early_end_is_exit_code_1() -> None:
         done = piped(address, b"one")
 
     assert done.returncode == 1
-    assert b"ended the stream at offset 2, with 1 bytes missing" in done.stderr
+    assert b"ended the stream at offset 2, with 1 byte missing" in done.stderr
 
 
 def test_what_is_not_verified_passes() -> None:
@@ -79,7 +79,7 @@ def test_what_is_not_verified_passes() -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_traceback(server: RunningServer) -> None:
-    """A closed output is one line and exit code 1: the echo was not seen to its end."""
+    """A closed output ends it quietly; exit code 1, since not all of the echo was seen."""
     process = subprocess.Popen(
         command(server.address),
         stdin=subprocess.PIPE,
@@ -91,7 +91,7 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(server: RunningServer) ->
     _, err = process.communicate(b"hello", timeout=seconds(30))
 
     assert process.returncode == 1
-    assert err == b"echod: connect: nobody reads the output any more\n"
+    assert err == b""
 
 
 def test_an_input_that_can_t_be_read_is_named(server: RunningServer, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_an_input_that_can_t_be_read_is_named(server: RunningServer, tmp_path: P
         )
 
     assert done.returncode == 1
-    assert done.stderr == b"echod: connect: can't pass the data on: Bad file descriptor\n"
+    assert done.stderr == b"echod: connect: can't read standard input: Bad file descriptor\n"
 
 
 def test_a_closed_input_is_named(server: RunningServer) -> None:
@@ -175,7 +175,7 @@ def test_lines_on_a_terminal(server: RunningServer, tmp_path: Path) -> None:
     terminal = Terminal(command(server.address), tmp_path)
     terminal.type(b"hello\n", b"received 6 bytes: hello")
     terminal.type("Zoë\n".encode(), "received 5 bytes: Zoë".encode())
-    terminal.type(b"\n", b"received 1 bytes")
+    terminal.type(b"\n", b"received 1 byte")
     terminal.type(b"\x1b[A\x1b[A\n", b"received 6 bytes: hello")  # the arrow key recalls it
     terminal.type(b"\x04", b"18 bytes sent, all came back")
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -301,7 +302,7 @@ def test_fuzz_shows_the_smallest_case(capsys: Output) -> None:
     lines = [line.strip() for line in shown.out.splitlines()]
 
     assert code == 1
-    assert lines[1:3] == ["payload of 1 bytes", r"1. send b'\x00'"]
+    assert lines[1:3] == ["payload of 1 byte", r"1. send b'\x00'"]
     assert lines[3] == "2. half-close at once"
     assert lines[5] == rf"with nc: printf '\000' | nc -N 127.0.0.1 {address[1]} | od -c"
     assert shown.err.startswith(f"echod: fuzz: 127.0.0.1 port {address[1]} gets a case wrong: ")
@@ -346,7 +347,7 @@ def test_a_case_that_nc_can_t_do_has_no_line(
 
 @pytest.mark.parametrize(
     ("serve", "code", "says"),
-    [(planted.right, 130, ""), (planted.sends_more, 1, "payload of 1 bytes")],
+    [(planted.right, 130, ""), (planted.sends_more, 1, "payload of 1 byte")],
 )
 def test_ctrl_c_ends_fuzz_with_what_it_has_found(
     serve: Serve, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
@@ -449,7 +450,8 @@ def test_fuzz_without_hypothesis_says_what_installs_it(
 
     assert code == 2
     assert capsys.readouterr().err == (
-        "echod: fuzz: hypothesis is not installed: pip install 'echo-daemon[fuzz]'\n"
+        f"echod: fuzz: hypothesis is not installed: {sys.executable} -m pip install "
+        f"-e '{Path(__file__).parents[2]}[fuzz]'\n"
     )
 
 
@@ -559,7 +561,7 @@ def test_a_reader_that_has_seen_enough_ends_ping(server: RunningServer) -> None:
     process.stderr.close()
 
     assert process.wait(seconds(20)) == 1
-    assert err == b"echod: can't write the output: Broken pipe\n"
+    assert err == b""
 
 
 def test_a_stopped_terminal_does_not_stop_the_load(server: RunningServer) -> None:

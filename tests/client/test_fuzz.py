@@ -59,7 +59,7 @@ def test_a_loss_after_a_half_close_is_found() -> None:
 
     assert len(finding.case.payload) == 1
     assert finding.case.half_close
-    assert finding.problem == "the server ended the stream at offset 0, with 1 bytes missing"
+    assert finding.problem == "the server ended the stream at offset 0, with 1 byte missing"
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echo.client.plan import NS, Schedule
-from echo.client.sessions import READ, WRITE, LoadSession, State, Trouble
+from echo.client.sessions import READ, WRITE, FailureKind, LoadSession, State
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Owner:
         """Hear that a session is over."""
         self.told.append(session.state)
 
-    def has_failed(self, session: LoadSession, trouble: Trouble, error: Exception) -> None:
+    def has_failed(self, session: LoadSession, trouble: FailureKind, error: Exception) -> None:
         """Hear that a session has failed."""
         self.told.append((session.state, trouble, type(error)))
 
@@ -116,7 +116,7 @@ def test_a_reset_before_the_exchange_is_a_refusal(
     reset(peer, owner)
     session.begin(b"hello")
 
-    assert owner.told[1:] == [(State.CLOSED, Trouble.REFUSED, ConnectionResetError)]
+    assert owner.told[1:] == [(State.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
 
 
 def test_a_reset_before_the_end_is_counted(
@@ -127,7 +127,7 @@ def test_a_reset_before_the_end_is_counted(
     reset(peer, owner)
     session.end()
 
-    assert owner.told[1:] == [(State.CLOSED, Trouble.REFUSED, ConnectionResetError)]
+    assert owner.told[1:] == [(State.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
 
 
 def test_an_address_that_can_t_be_had_fails_at_once(owner: Owner) -> None:
@@ -137,7 +137,7 @@ def test_an_address_that_can_t_be_had_fails_at_once(owner: Owner) -> None:
 
     assert session.closed
     ((_, trouble, error),) = owner.told  # type: ignore[misc]
-    assert trouble in (Trouble.OTHER, Trouble.REFUSED)
+    assert trouble in (FailureKind.OTHER, FailureKind.REFUSED)
     assert issubclass(error, OSError)
 
 

@@ -254,7 +254,7 @@ def test_faults_that_can_t_be_meant_are_refused(values: dict[str, Any]) -> None:
         (["explode"], "'explode' is none of delay, jitter"),
         (["delay"], "delay takes a value"),
         (["stall=1"], "stall takes no value"),
-        (["corrupt=x"], "corrupt takes a number, not 'x'"),
+        (["corrupt=x"], "corrupt must be a size such as 512, 64k or 1.5M, not x"),
         (["delay=-1"], "delay must be from 0"),
     ],
 )

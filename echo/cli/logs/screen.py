@@ -11,7 +11,8 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from echo.cli.failure import Failure, reason
+from echo.cli.failure import Failure
+from echo.cli.output import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,15 +28,13 @@ def output() -> Iterator[Callable[[str], object]]:
     """Give what writes to standard output; a reader that has gone ends the block quietly."""
     if sys.stdout is None:
         raise Failure("logs: standard output is closed: redirect it to a file")
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         yield sys.stdout.write
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read it has seen enough
-        sys.stdout = None
-    except OSError as error:
-        sys.stdout = None  # what is still buffered would fail again at the end
-        raise Failure(f"logs: can't write the output: {reason(error)}") from error
+    except OutputError as error:
+        if not isinstance(error.cause, BrokenPipeError):
+            raise
+        sys.stdout = None  # whoever reads has seen enough
 
 
 @contextmanager
