@@ -184,6 +184,8 @@ def _failure_of(error: Exception) -> Failure:
         return Failure(
             f"{command}: unexpected argument: {words}; see echod {command} --help", USAGE
         )
+    if isinstance(error, cyclopts.UnknownOptionError) and "Did you mean" not in str(error):
+        return Failure(f"{error} See echod {' '.join(error.command_chain or ())} --help", USAGE)
     if isinstance(error, cyclopts.CycloptsError):
         return Failure(str(error), USAGE)
     if isinstance(error, BadLimit):

@@ -68,7 +68,8 @@ def _read(argument: Argument, token: Token, reader: Callable[[str], object]) -> 
         return token.evolve(value=str(reader(token.value)))
     except ValueError as error:
         name = token.keyword or argument.name.removeprefix("--").upper()
-        raise Failure(f"{name} {error}", USAGE) from error
+        file = "" if token.source in _STRENGTH else f"{token.source}: "
+        raise Failure(f"{file}{name} {error}", USAGE) from error
 
 
 def _whole_number(text: str) -> str:

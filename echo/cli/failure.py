@@ -44,7 +44,7 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def missing_extra(command: str, library: str, extra: str) -> Failure:
+def missing_extra(command: str, library: str, extra: str, code: int = USAGE) -> Failure:
     """Return the failure of a command whose optional library isn't installed.
 
     The command line that it names installs the library where this Python finds it: from where
@@ -56,7 +56,7 @@ def missing_extra(command: str, library: str, extra: str) -> Failure:
         if origin := found.read_text("direct_url.json"):
             what = _requirement(json.loads(origin), extra)
     pip = f"{shlex.quote(sys.executable)} -m pip install {what}"
-    return Failure(f"{command}: {library} is not installed: {pip}", USAGE)
+    return Failure(f"{command}: {library} is not installed: {pip}", code)
 
 
 def _requirement(origin: dict[str, object], extra: str) -> str:

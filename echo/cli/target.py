@@ -79,8 +79,9 @@ class Target:
         if isinstance(error, socket.gaierror):
             return "check the name"
         if isinstance(error, TlsError):
-            plain = str(error).startswith(_NOT_TLS)
-            return "the server doesn't speak TLS: leave --tls out" if plain else ""
+            if str(error).startswith(_NOT_TLS):
+                return "the server doesn't speak TLS: leave --tls out"
+            return "see --tls-ca" if "certificate verify failed" in str(error) else ""
         if isinstance(error, EchoMismatch) and not error.offset and error.got == _ALERT:
             return "that is a TLS alert: add --tls"
         if isinstance(error, EchoEnded | EOFError) and not (

@@ -1,19 +1,22 @@
 """The verified exchange as a Locust user, for more load than one machine makes.
 
 A locustfile of one line is enough: ``from echo.client.locustuser import EchoUser``. Locust's
-host is the server: ``locust --host 192.0.2.1:9000``. `ECHOD_SIZE` says how large the payloads
-are, as `echod load --size` does. Needs the extra `locust`.
+host is the server: ``locust --host 192.0.2.1:9000``; ``http://`` and ``tcp://`` before it are
+skipped, and the port is 9000 where none is given. `ECHOD_SIZE` sets the size of the payloads, as
+`echod load --size` does. Needs the extra `locust`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from locust import User, constant
+from locust import User, constant, events
 
+from echo.client.address import parse_port, split_address
 from echo.client.client import EchoClient
 from echo.client.errors import EchoError
 from echo.client.latency import NS_PER_MS
@@ -37,6 +40,7 @@ class EchoUser(User):  # type: ignore[misc] # locust comes without types
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._address = address_of(self.host)
         self._sizes = parse_sizes(self.size)
         self._random = random.Random()
         self._client: EchoClient | None = None
@@ -59,8 +63,7 @@ class EchoUser(User):  # type: ignore[misc] # locust comes without types
     tasks: ClassVar = [echo]
 
     def _connect(self) -> bool:
-        host, _, port = (self.host or "127.0.0.1:9000").removeprefix("tcp://").rpartition(":")
-        client = EchoClient(host.strip("[]"), int(port), timeout=self.timeout)
+        client = EchoClient(*self._address, timeout=self.timeout)
         began = time.perf_counter_ns()
         try:
             client.connect()
@@ -88,3 +91,30 @@ class EchoUser(User):  # type: ignore[misc] # locust comes without types
             exception=error,
             context=self.context(),
         )
+
+
+def address_of(host: str | None) -> tuple[str, int]:
+    """Return host and port of what Locust was given as its host. Raises `ValueError`.
+
+    >>> address_of(None), address_of("http://[::1]:7777/")
+    (('127.0.0.1', 9000), ('::1', 7777))
+    """
+    name, port = split_address((host or "").removeprefix("http://"))
+    number = parse_port(port) if port else 9000
+    if not 1 <= number <= 65535:
+        raise ValueError(f"the port must be from 1 to 65535, not {number}")
+    return name or "127.0.0.1", number
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def check_host(environment: Any, **_: object) -> None:
+    """End the run with one line, before each user fails, where the host can't be meant."""
+    for kind in environment.user_classes:
+        try:
+            if issubclass(kind, EchoUser):
+                address_of(environment.host or kind.host)
+        except ValueError as error:
+            logging.error("can't use the host %s: %s", environment.host or kind.host, error)
+            environment.process_exit_code = 2
+            (environment.runner.stop if environment.web_ui else environment.runner.quit)()
+            return

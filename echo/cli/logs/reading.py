@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from echo.cli.failure import FAILED, USAGE, Failure, reason, say
+from echo.cli.failure import FAILED, USAGE, Failure, missing_extra, reason, say
 from echo.logs.files import DEFAULT_LOG, STDIN, LogFile, named, open_all
 from echo.logs.filters import Filter
 from echo.logs.moments import BadMoment, moment
@@ -85,9 +85,7 @@ def extra(command: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
-        raise Failure(
-            f"logs {command}: {error.name} is not installed: pip install 'echo-daemon[logs]'"
-        ) from error
+        raise missing_extra(f"logs {command}", error.name, "logs", FAILED) from error
 
 
 @contextmanager
