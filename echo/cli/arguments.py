@@ -46,11 +46,11 @@ def unit_of(name: str, kind: object) -> str:
     >>> unit_of("--idle-timeout", float), unit_of("--max-bytes", int), unit_of("--count", int)
     ('TIME', 'SIZE', 'NUMBER')
     """
-    if name.endswith("port"):
-        return "PORT"
     if kind is float:
         return "NUMBER" if name == "--rate" else "TIME"
     if kind is int:
+        if name.endswith("port"):
+            return "PORT"
         return "SIZE" if name.endswith(("size", "bytes")) else "NUMBER"
     return "FILE" if Path in (kind, *get_args(kind)) else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import sys
 import threading
@@ -27,7 +28,6 @@ from echo.cli.failure import (
     reason,
     say,
 )
-from echo.cli.output import OutputError
 from echo.cli.settings import Encryption, Listen, Logging, Monitoring, Proxying
 from echo.events import Stop
 from echo.limits import Limits
@@ -121,9 +121,11 @@ def _announce(server: EchoServer, log: str) -> None:
     if log == "-" or output is None or (output.isatty() and errors and errors.isatty()):
         return
     host, port = server.server_address[:2]
-    with suppress(OSError, OutputError):
+    line = f"echod: listening on {host!s} port {port}, log in {log}\n"
+    with suppress(OSError):
         if select.select((), (output.fileno(),), (), 0)[1]:
-            print(f"echod: listening on {host!s} port {port}, log in {log}", flush=True)
+            # Past the stream's buffer, in which a line that can't be written would stay.
+            os.write(output.fileno(), line.encode())
 
 
 def _inherited(listen: Listen, monitoring: Monitoring) -> dict[str, socket]:

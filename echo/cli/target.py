@@ -87,7 +87,7 @@ class Target:
         if isinstance(error, EchoEnded | EOFError) and not (
             self.tls or getattr(error, "offset", None)
         ):
-            return "if the server speaks TLS, add --tls"
+            return "if it speaks TLS, add --tls"
         return ""
 
 

@@ -102,19 +102,25 @@ def address_of(host: str | None) -> tuple[str, int]:
     name, port = split_address((host or "").removeprefix("http://"))
     number = parse_port(port) if port else 9000
     if not 1 <= number <= 65535:
-        raise ValueError(f"the port must be from 1 to 65535, not {number}")
+        raise ValueError(f"must be from 1 to 65535, not {number}")
     return name or "127.0.0.1", number
 
 
+@events.init.add_listener  # type: ignore[untyped-decorator]
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
 def check_host(environment: Any, **_: object) -> None:
-    """End the run with one line, before each user fails, where the host can't be meant."""
+    """End the run with one line, before each user fails, where the host can't be meant.
+
+    With a web page it is the test that ends, since the host can be changed there.
+    """
     for kind in environment.user_classes:
         try:
             if issubclass(kind, EchoUser):
                 address_of(environment.host or kind.host)
         except ValueError as error:
-            logging.error("can't use the host %s: %s", environment.host or kind.host, error)
-            environment.process_exit_code = 2
-            (environment.runner.stop if environment.web_ui else environment.runner.quit)()
+            text = f"can't use the host {environment.host or kind.host}: the port {error}"
+            if environment.web_ui is None:
+                raise SystemExit(text) from error
+            logging.error(text)
+            environment.runner.stop()
             return

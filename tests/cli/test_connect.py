@@ -227,13 +227,14 @@ def test_a_wrong_answer_ends_the_talk(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_the_talk(server: RunningServer, tmp_path: Path) -> None:
-    """INT at the prompt is the end, without a traceback."""
+    """INT at the prompt is the end, without a traceback; the shell's prompt has its own line."""
     terminal = Terminal(command(server.address), tmp_path)
     wait_until(lambda: b"> " in terminal.screen)
     terminal.process.send_signal(signal.SIGINT)
 
     assert terminal.end() == 130
     assert b"Traceback" not in terminal.screen
+    assert terminal.screen.endswith(b"\n")
 
 
 @pytest.mark.parametrize("size", [5, 3 * MIB])
@@ -296,3 +297,34 @@ def test_descriptors_that_somebody_made_non_blocking(server: RunningServer) -> N
 
     assert got == data
     assert process.wait(seconds(20)) == 0
+
+
+@pytest.mark.parametrize("flag", [("--terminator", "nul"), ("--message-size", "5")])
+def test_what_is_for_a_terminal_is_refused_in_a_pipe(
+    server: RunningServer, flag: tuple[str, str]
+) -> None:
+    """An option that would change nothing is a mistake."""
+    done = piped(server.address, b"hello", *flag)
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"a pipe is sent as it is: leave them out" in done.stderr
+
+
+def test_one_byte_is_one_byte(server: RunningServer, tmp_path: Path) -> None:
+    """Counts agree with their nouns."""
+    terminal = Terminal(command(server.address, "--terminator", "none"), tmp_path)
+    terminal.type(b"a\n", b"received 1 byte: a")
+    terminal.type(b"\x04", b"1 byte sent, all came back")
+
+    assert terminal.end() == 0
+    assert b"sent 1 byte\r" in terminal.screen
+
+
+def test_a_server_that_speaks_first_is_one_line() -> None:
+    """What comes back before anything was sent is a wrong echo, however much is being sent."""
+    with one_session(lambda sock: (sock.sendall(b"220 hello\r\n"), sock.recv(1))[0]) as address:
+        done = piped(address, bytes(8 * MIB))
+
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert b"the echo differs at offset 0" in done.stderr

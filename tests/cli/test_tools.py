@@ -546,24 +546,6 @@ def test_a_closed_output_is_one_line(tool: str, server: RunningServer) -> None:
     assert done.stderr == (f"echod: {tool}: standard output is closed: redirect it to a file\n")
 
 
-def test_a_reader_that_has_seen_enough_ends_ping(server: RunningServer) -> None:
-    """As in `echod ping … | head -1`."""
-    process = subprocess.Popen(
-        words("ping", server.address, "--interval", "0.01"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr is not None
-    err = process.stderr.read()
-    process.stderr.close()
-
-    assert process.wait(seconds(20)) == 1
-    assert err == b""
-
-
 def test_a_stopped_terminal_does_not_stop_the_load(server: RunningServer) -> None:
     """The progress has a thread of its own, and its end is not waited for."""
     leader, follower = pty.openpty()

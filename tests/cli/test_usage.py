@@ -6,10 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from echo.__main__ import _command
 from echo.cli import main
 from echo.cli.serve import _handler
 from echo.server import EchoHandler
@@ -18,6 +19,8 @@ from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from echo.testing import RunningServer
 
     Captured = pytest.CaptureFixture[str]
 
@@ -263,3 +266,141 @@ def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd
     assert main(["serve", "--loop", "compiled"]) == 78
     assert "install again with a C compiler" in capfd.readouterr().err
     assert _handler("auto") is EchoHandler
+
+
+def run_echod(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "echo", *words],
+        stderr=subprocess.PIPE,
+        timeout=seconds(30),
+        check=False,
+        **options,
+    )
+
+
+def test_an_error_of_the_system_is_not_the_output_s(tmp_path: Path) -> None:
+    """An `OSError` that no command expects names what it was about, with a code of its own."""
+    code = (
+        "import sys, echo.cli as cli\n"
+        "def fails(): open('missing')\n"
+        "cli.app.command(fails, name='fails')\n"
+        "sys.exit(cli.main(['fails']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, text=True
+    )
+
+    assert done.returncode == os.EX_OSERR
+    assert done.stderr == "echod: the system refuses: missing: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["ping -c 1 127.0.0.1 {port}", "load 127.0.0.1:{port} {brief}"])
+def test_a_full_disk_under_a_tool_is_the_output_s(command: str, server: RunningServer) -> None:
+    """The network is not blamed for an output that can't be written."""
+    words = command.format(port=server.port, brief="--duration 0.1").split()
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = run_echod(*words, stdout=full)
+
+    assert done.returncode == 1
+    assert done.stderr == b"echod: can't write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["ping -i 0.01 127.0.0.1 {port}", "demo --fast", "load :{port} --duration 0.2"]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(command: str, server: RunningServer) -> None:
+    """As in `echod ping | head -1`: it ends without a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_echod(*command.format(port=server.port).split(), stdout=writer)
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_output_that_takes_ascii_only_gets_escapes(server: RunningServer) -> None:
+    """What its encoding lacks is escaped, and is no fault."""
+    done = run_echod(
+        *("logs", "show", "-"),
+        input='{"timestamp":"2026-01-31T10:00:00Z","level":"info","event":"안녕"}\n'.encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+    )
+    table = run_echod(
+        *("load", f"127.0.0.1:{server.port}", "--duration", "0.1"),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\uc548\\ub155" in done.stdout
+    assert (table.returncode, table.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ([], ""),
+        (["ping", "serve", "9000"], "ping"),
+        (["serve", "--port", "0"], "serve"),
+        (["--config", "serve", "ping"], "ping"),
+        (["--config=x.toml", "serve"], "serve"),
+        (["help", "serve"], "help"),
+    ],
+)
+def test_the_command_is_known_before_anything_is_imported(words: list[str], command: str) -> None:
+    """It is the first word that is no option: it decides what signals do."""
+    assert _command(words) == command
+
+
+def test_ctrl_c_ends_a_ping_of_a_host_called_serve() -> None:
+    """`echod ping serve 9000` is a ping: Ctrl-C ends it as any other, with its summary's code."""
+    code = (
+        "import os, signal, socket, sys\n"
+        "from echo import __main__ as command\n"
+        "def ask(*_, **__): os.kill(os.getpid(), signal.SIGINT); raise OSError('not interrupted')\n"
+        "socket.getaddrinfo = ask\n"
+        "sys.argv[1:] = ['ping', 'serve', '9000']\n"
+        "sys.exit(command.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+
+    assert done.returncode == 1
+    assert "stopped before the first reply" in done.stderr
+
+
+SWALLOWED = """
+import os, runpy, signal, sys
+
+class Strike:
+    def find_spec(self, name, path, target=None):
+        if name == "cyclopts":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                pass  # as a callback of the garbage collector would
+
+sys.meta_path.insert(0, Strike())
+sys.argv[0] = "echod"
+runpy.run_module("echo", run_name="__main__")
+"""
+
+
+def test_ctrl_c_in_the_first_moments_is_not_swallowed() -> None:
+    """While a command is still imported an exception could be lost; the process ends at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, "demo", "--fast"], capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_an_ignored_ctrl_c_stays_ignored() -> None:
+    """A shell's background job has it ignored, and a client leaves that alone."""
+    code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{SWALLOWED}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -28,7 +28,6 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 def top(
     url: str = _EXAMPLE,
-    /,
     *,
     interval: Annotated[float, Parameter(validator=Number(gte=0.1, lte=3600))] = 1.0,
     once: Flag = False,
