@@ -198,6 +198,6 @@ def _failure_of(error: Exception) -> Failure:
 
 
 def _abandon_output() -> int:
-    """Keep the interpreter from trying to write, at its end, what nobody can take."""
+    """Point standard output at /dev/null, so that the flush at exit can't fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED

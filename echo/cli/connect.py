@@ -126,7 +126,7 @@ def _lines() -> Iterator[bytes]:
 
 @contextmanager
 def _line_editing() -> Iterator[None]:
-    """Let the lines be edited and recalled, in this run and the next; where the system can."""
+    """Edit and recall lines with readline; the history is kept for the next run."""
     sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
         import readline
@@ -155,7 +155,7 @@ def _history_file() -> Path:
 
 def _pass_through(stream: EchoStream) -> None:
     """Send stdin, write what comes back to stdout."""
-    # The descriptors themselves: a buffered reader would hold its lock when the process ends.
+    # The descriptors are used directly: a buffered reader would hold its lock at the exit.
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
 
     def write(data: bytes) -> None:
@@ -173,7 +173,7 @@ def _read(fd: int) -> bytes:
     while True:
         try:
             return os.read(fd, PIECE_BYTES)
-        except BlockingIOError:  # whoever shares the descriptor has made it so
+        except BlockingIOError:  # another process that shares the descriptor made it non-blocking
             select.select((fd,), (), ())
 
 
@@ -190,7 +190,7 @@ def _write(fd: int, data: bytes) -> None:
 
 @contextmanager
 def _progress(source: int) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how much has come back, where that is a terminal of its own."""
+    """Show on stderr how much has come back, unless it is no terminal or shows the output."""
     if sys.stderr is None or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda _count: None
         return

@@ -67,7 +67,7 @@ def fuzz(
     )
     try:
         _search(fuzzer)
-    except KeyboardInterrupt:  # what is found by then is shown, though it could be smaller
+    except KeyboardInterrupt:  # a case found by then is shown, though it could be smaller
         if fuzzer.finding is None:
             raise
     except OSError as error:
@@ -87,8 +87,8 @@ def fuzz(
 def _search(fuzzer: Fuzzer) -> None:
     """Search in a thread of its own, which ends with the process.
 
-    Signals are the main thread's. hypothesis is called by the garbage collector, and a Ctrl-C
-    that strikes there is shown as a traceback, and lost.
+    The main thread handles signals. hypothesis has a hook in the garbage collector, and an
+    exception that Ctrl-C raises in such a hook is printed as a traceback, and lost.
     """
     over: Future[None] = Future()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Seconds between two updates of the progress line.
 PROGRESS_INTERVAL = 0.5
-# Descriptors that are not sessions.
+# Descriptors that are not sessions' sockets.
 SPARE_DESCRIPTORS = 16
 BAR_WIDTH = 50
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -59,7 +59,7 @@ def load(
 
 
 def _fit_descriptors(sessions: int) -> None:
-    """Raise the soft limit on descriptors to what the sessions take."""
+    """Raise the soft limit on descriptors to what the sessions need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = sessions + SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and wanted > hard:
@@ -76,8 +76,8 @@ def _fit_descriptors(sessions: int) -> None:
 def _progress(load: Load) -> Iterator[None]:
     """Show the figures so far in one line of the terminal, from a thread of its own.
 
-    A terminal that is stopped stops that thread, not the load. Plain text: what rich draws
-    costs a few milliseconds each time, which the latencies would show.
+    A stopped terminal (Ctrl-S) blocks that thread, not the load. It is plain text, since rich
+    would take some milliseconds for each update, which the latencies would show.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         yield
@@ -104,8 +104,8 @@ def _paint(load: Load, over: threading.Event) -> None:
 
 
 def _show(text: str) -> None:
-    # Past the stream's buffer: what waits in it would be written at the process's very end, by
-    # the main thread, and a terminal that is stopped would stop that, too.
+    # Not through the stream's buffer, which the main thread would flush at exit: a stopped
+    # terminal would block it there.
     os.write(sys.stderr.fileno(), text.encode())
 
 

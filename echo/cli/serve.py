@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
     Kind = tuple[Callable[..., EchoServer], type[BaseRequestHandler]]
 
-# Seconds at the end for the lines that are not written yet: a log that is stuck must not
-# keep the daemon.
+# Seconds at the end for lines that are not written yet: a stuck log must not keep the daemon
+# running.
 LOG_FLUSH_TIMEOUT = 1.0
 
 
@@ -134,7 +134,7 @@ def _inherited(listen: Listen, monitoring: Monitoring) -> dict[str, socket]:
         sockets = inherited()
     except BadDescriptor as error:
         raise Failure(
-            f"serve: can't use what LISTEN_FDS hands over: {error}; "
+            f"serve: can't use the sockets of LISTEN_FDS: {error}; "
             "check the ListenStream= of the socket unit",
             CONFIG,
         ) from error
@@ -154,7 +154,7 @@ def _inherited(listen: Listen, monitoring: Monitoring) -> dict[str, socket]:
 def _refuse_both(handed_over: bool, given: bool, flags: str) -> None:
     if handed_over and given:
         raise Failure(
-            f"serve: a socket is inherited, and {flags} say where to listen: leave one out", USAGE
+            f"serve: a socket is inherited, so {flags} can't be used: leave them out", USAGE
         )
 
 
@@ -166,7 +166,7 @@ def _faults(words: tuple[str, ...]) -> Faults:
 
 
 def _kind(faults: Faults, certificates: Certificates | None, loop: str) -> Kind:
-    """Choose the server and its handler: those that do wrong only where that is asked for."""
+    """Return the server class and its handler: the ones with faults only for --fault."""
     if certificates and faults.active():
         raise Failure("serve: --fault can't speak TLS: leave one of them out", USAGE)
     if certificates and loop == "compiled":
@@ -177,7 +177,7 @@ def _kind(faults: Faults, certificates: Certificates | None, loop: str) -> Kind:
 
 
 def _handler(loop: str) -> type[EchoHandler]:
-    """Choose the loop; the compiled one is there where a compiler was at the installation."""
+    """Return the handler; the compiled one exists where a C compiler was at the installation."""
     if loop == "python":
         return EchoHandler
     try:
@@ -193,7 +193,7 @@ def _handler(loop: str) -> type[EchoHandler]:
 
 
 def _fitting(limits: Limits) -> Limits:
-    """Fit the sessions into the descriptors; say so where the user asked for more."""
+    """Return limits that fit into the descriptors; warn where the user asked for more sessions."""
     fitting = fit_descriptors(limits)
     if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
         say(
@@ -261,7 +261,7 @@ def _bind(
 def _status(
     handed_over: socket | None, settings: Monitoring, server: EchoServer, log: EventLog
 ) -> AbstractContextManager[StatusServer | None]:
-    """Make the status server, if there is to be one."""
+    """Return the status server, if there is to be one."""
     where = handed_over or settings.address
     if where is None:
         return nullcontext()
@@ -294,7 +294,7 @@ def _status(
 def _no_host_name(where: Any, prefix: str) -> Failure:
     host = where[0]
     return Failure(
-        f"serve: can't listen on {host}: it is no host name; check --{prefix}host", UNAVAILABLE
+        f"serve: can't listen on {host}: that is not a host name; check --{prefix}host", UNAVAILABLE
     )
 
 

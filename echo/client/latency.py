@@ -1,4 +1,4 @@
-"""Latencies: an HdrHistogram of them, and the figures that ping and load show."""
+"""Latencies in an HdrHistogram, and the figures that ping and load show."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from hdrh.histogram import HdrHistogram
 
 NS_PER_MS = 1_000_000
-# The histogram counts in tenths of a microsecond, up to an hour, to three digits.
+# The histogram's unit is a tenth of a microsecond; it goes up to an hour, to three digits.
 UNIT_NS = 100
 HIGHEST = 3600 * 10**9 // UNIT_NS
 DIGITS = 3
-# Values that wait to be counted together: one by one, counting costs six times as much, and
-# what it costs is in the way of the next measurement.
+# Values are recorded in batches of this many: one by one, recording costs six times as much,
+# and delays the next measurement.
 BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """How many latencies were less than `below_ms`, and not in a band before this one."""
+    """A bucket of the histogram: `count` latencies below `below_ms`, and not in an earlier one."""
 
     below_ms: float
     count: int
 
 
 class Latencies:
-    """Collects latencies in nanoseconds, and gives figures in milliseconds.
+    """Collects latencies in nanoseconds, and reports figures in milliseconds.
 
     Percentiles come from the histogram, to three digits; `count`, `min_ms`, `avg_ms`,
-    `max_ms` and `stddev_ms` are exact. Figures of nothing are None. Memory: about 200 KB,
-    however many there are.
+    `max_ms` and `stddev_ms` are exact. Without latencies, figures are None. It takes about
+    200 KB of memory, whatever the count.
 
     >>> latencies = Latencies()
     >>> for milliseconds in (1, 2, 3, 4):
@@ -54,7 +54,7 @@ class Latencies:
         return f"<Latencies {self.count}>"
 
     def add(self, nanoseconds: int, times: int = 1) -> None:
-        """Count one latency, or several equal ones."""
+        """Add one latency, or several equal ones."""
         if times == 1:
             self._new.append(nanoseconds)
             if len(self._new) >= BATCH:
@@ -65,30 +65,30 @@ class Latencies:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of latencies."""
         return self._count + len(self._new)
 
     @property
     def min_ms(self) -> float | None:
-        """The least."""
+        """Smallest latency."""
         self._take_in()
         return self._least / NS_PER_MS if self._count else None
 
     @property
     def max_ms(self) -> float | None:
-        """The most."""
+        """Largest latency."""
         self._take_in()
         return self._most / NS_PER_MS if self._count else None
 
     @property
     def avg_ms(self) -> float | None:
-        """The mean."""
+        """Mean latency."""
         self._take_in()
         return self._total / self._count / NS_PER_MS if self._count else None
 
     @property
     def stddev_ms(self) -> float | None:
-        """The standard deviation, as of a whole population."""
+        """Standard deviation of the population."""
         self._take_in()
         if not self._count:
             return None
@@ -96,7 +96,7 @@ class Latencies:
         return math.sqrt(variance) / self._count / NS_PER_MS
 
     def percentile(self, percent: float) -> float | None:
-        """Give the latency that `percent` of all do not exceed."""
+        """Return the latency that `percent` of all do not exceed."""
         self._take_in()
         if not self._count:
             return None
@@ -104,14 +104,14 @@ class Latencies:
         return float(min(max(value, self._least), self._most) / NS_PER_MS)
 
     def recent_ms(self, percent: float) -> float | None:
-        """Give a percentile of the last thousand or two; for another thread that looks on."""
+        """Return a percentile of the last 1,000 to 2,000; another thread may call it."""
         values = sorted(self._last + self._new)
         if not values:
             return None
         return values[min(len(values) - 1, int(len(values) * percent / 100))] / NS_PER_MS
 
     def bands(self) -> list[Band]:
-        """Give the distribution, from the least to the most, each band up to twice the one before.
+        """Return the histogram, smallest first; each band goes up to twice the one before.
 
         >>> latencies = Latencies()
         >>> for microseconds in (900, 1500, 1900, 7000):

@@ -1,4 +1,4 @@
-"""What was sent and has not come back yet: the account that every verification keeps."""
+"""Verifies an echo: keeps what was sent until it has come back, and compares."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from echo.client.errors import EchoMismatch
 
 
 class Ledger:
-    """Compares what comes back with what was sent, in order, one byte against one.
+    """Compares what comes back with what was sent, byte by byte.
 
     One thread may call `sent` while another calls `received`. `offset` is the number of bytes
-    that have come back, `missing` of those that are still due. Memory: the missing bytes.
+    that have come back, `missing` the number still due. It keeps the missing bytes in memory.
 
     >>> ledger = Ledger()
     >>> ledger.sent(b"abc")
@@ -35,13 +35,13 @@ class Ledger:
         return f"<Ledger {self.offset} came back, {self.missing} missing>"
 
     def sent(self, data: bytes | memoryview) -> None:
-        """Expect these bytes back; call it before they are sent, since the echo may be quick."""
+        """Expect these bytes; call it before sending them, since the echo may be quick."""
         with self._lock:
             self._due.append(memoryview(bytes(data)))
             self.missing += len(data)
 
     def received(self, data: bytes) -> None:
-        """Settle what came back, or raise `EchoMismatch` at the first byte that differs."""
+        """Compare what came back; raise `EchoMismatch` at the first byte that differs."""
         with self._lock:
             rest = memoryview(data)
             while rest:

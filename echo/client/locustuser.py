@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class EchoUser(User):  # type: ignore[misc] # locust comes without types
-    """One session that exchanges payloads, one after the other, every byte verified.
+    """One session: it exchanges payloads, one after the other, and verifies every byte.
 
-    An exchange is reported as `echo`, a new connection as `connect`; what goes wrong is that
-    request's failure, and ends the session: the next exchange connects anew. Subclass it to
-    change `wait_time`, `size` or `timeout` (in seconds).
+    An exchange is reported as `echo`, a new connection as `connect`. A failure is that request's,
+    and ends the session: the next exchange makes a new connection. Subclass it to change
+    `wait_time`, `size` or `timeout` (in seconds).
     """
 
     wait_time = constant(0)
@@ -46,7 +46,7 @@ class EchoUser(User):  # type: ignore[misc] # locust comes without types
         self._client: EchoClient | None = None
 
     def echo(self) -> None:
-        """Send a payload, and take it back."""
+        """Send a payload, and verify its echo."""
         if self._client is None and not self._connect():
             return
         assert self._client is not None
@@ -70,7 +70,7 @@ class EchoUser(User):  # type: ignore[misc] # locust comes without types
         except OSError as error:
             client.close()
             self._report("connect", time.perf_counter_ns() - began, 0, error)
-            time.sleep(self.timeout / 100)  # a server that refuses is not asked without a pause
+            time.sleep(self.timeout / 100)  # pause, or a refusing server would be flooded
             return False
         self._client = client
         self._report("connect", time.perf_counter_ns() - began, 0)

@@ -1,4 +1,4 @@
-"""Round-trip times: one small echo after the other, each verified, each with its time."""
+"""Round-trip times: sends one small payload after another, and verifies and times each echo."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Reply:
 
 
 class Pinger:
-    """Pings one server, over one connection, or a new one each time; `close` gives it back.
+    """Pings one server, over one connection, or with `reconnect` over a new one each time.
 
-    `size` is in bytes; `timeout` in seconds, for connecting and for each reply. With `tls` it is
-    all encrypted, and connecting includes the handshake. A connection on which a reply went
-    wrong is not used again. `latencies` and `connects` are the times so far, `mismatches`
-    counts the replies that were not what was sent.
+    `size` is in bytes; `timeout` in seconds, for connecting and for each reply. With `tls` the
+    connection is encrypted, and connecting includes the handshake. After a lost reply the next
+    ping uses a new connection. `latencies` and `connects` are the times so far, `mismatches`
+    counts the replies that were not what was sent. Use it in a `with` block, or call `close`.
 
     >>> from echo.testing import running_server
     >>> with running_server() as server, Pinger(*server.address, size=64) as pinger:
@@ -77,18 +77,19 @@ class Pinger:
 
     @property
     def received(self) -> int:
-        """Replies that came back whole and right."""
+        """Number of replies that were complete and right."""
         return self.latencies.count
 
     @property
     def lost(self) -> int:
-        """Pings without such a reply."""
+        """Number of pings without such a reply."""
         return self.sent - self.received
 
     def ping(self) -> Reply:
-        """Send one ping and wait for its reply; `socket.gaierror` where there is no such host.
+        """Send one ping, wait for its reply, and return it.
 
-        A name that can't be resolved any more, since the network is gone, is a loss.
+        Raises `socket.gaierror` where there is no such host; once there has been a connection,
+        a name that can't be resolved counts as a loss.
         """
         self.sent += 1
         try:
@@ -119,7 +120,7 @@ class Pinger:
             self._client = None
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Give the figures, by the names that `--json` shows; None where nothing came back."""
+        """Return the figures, by the names that `--json` shows; None where nothing came back."""
         return {
             "sent": self.sent,
             "received": self.received,

@@ -1,4 +1,4 @@
-"""One session of a load: it connects, exchanges, verifies, ends; never waits."""
+"""One session of a load: it connects, exchanges, verifies and ends, and never blocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class FailureKind(StrEnum):
-    """What goes wrong with a session; each kind is counted apart."""
+    """What can go wrong with a session; each kind has its own count."""
 
     MISMATCHES = "mismatches"  # a byte came back that was not sent
     RESETS = "resets"  # the connection broke
@@ -33,7 +33,7 @@ class FailureKind(StrEnum):
 
 
 class State(StrEnum):
-    """Where a session is in its life; in words, what it waits for."""
+    """The state of a session; the value completes "timed out ..."."""
 
     CLOSED = "closed"
     CONNECTING = "connecting"
@@ -44,7 +44,7 @@ class State(StrEnum):
 
 
 class Owner(Protocol):
-    """Whom a session tells what became of it; each call may give it something new to do."""
+    """The load that a session belongs to; each callback may start the session's next step."""
 
     host: str
     tls: ssl.SSLContext | None
@@ -52,23 +52,23 @@ class Owner(Protocol):
     timeout_ns: int
 
     def is_free(self, session: LoadSession) -> None:
-        """Hear that it is connected, and has nothing to do."""
+        """Handle a session that is connected and has nothing to do."""
 
     def has_finished(self, session: LoadSession) -> None:
-        """Hear that its exchange is over, every byte verified."""
+        """Handle the end of an exchange, every byte verified."""
 
     def has_ended(self, session: LoadSession) -> None:
-        """Hear that it is closed, as it should be."""
+        """Handle a session that has closed in order."""
 
     def has_failed(self, session: LoadSession, kind: FailureKind, error: Exception) -> None:
-        """Hear that it is closed, since something went wrong."""
+        """Handle a session that was closed because of an error."""
 
 
 class LoadSession:
-    """A session that is used again and again: one connection after the other.
+    """A session of a load, used for one connection after another.
 
-    `began_ns` is when its exchange began, or was due, 0 where there is none to wait for;
-    `exchanges` counts those on this connection. All times are `perf_counter_ns`.
+    `began_ns` is when its exchange began or was due, 0 without one; `exchanges` counts those on
+    this connection. All times are those of `time.perf_counter_ns`.
     """
 
     def __init__(self, number: int, owner: Owner) -> None:
@@ -103,10 +103,10 @@ class LoadSession:
         return self.state is State.CLOSED
 
     def overdue(self, now: int) -> bool:
-        """Say whether it has waited too long for its peer; without anything to do it may wait."""
+        """Return whether it has waited too long for its peer; an idle session never has."""
         return self.state not in (State.CLOSED, State.FREE) and now > self.deadline_ns
 
-    # -- what its owner asks for --------------------------------------------------------
+    # -- called by the owner ------------------------------------------------------------
 
     def connect(self, family: int, address: Any) -> None:
         """Begin to connect."""
@@ -122,12 +122,12 @@ class LoadSession:
             self._fail(OSError(code, os.strerror(code)))
 
     def adopt(self, sock: socket.socket) -> None:
-        """Use a connection that is there already."""
+        """Use an existing connection."""
         sock.setblocking(False)
         self._take(sock, State.CONNECTING, WRITE)
 
     def begin(self, data: bytes, due_ns: int = 0) -> None:
-        """Begin an exchange, which was due at a moment before, or is due now."""
+        """Begin an exchange, which was due at `due_ns`, or is due now."""
         self.state = State.BUSY
         self._offset += self._got
         self._data, self._sent, self._got = data, 0, 0
@@ -137,7 +137,7 @@ class LoadSession:
         self._send()
 
     def end(self) -> None:
-        """Send the end of the stream; when the server's is there, the session is over."""
+        """Send the end of the stream; the session is over when the server's end arrives."""
         self.state = State.ENDING
         self.began_ns = 0
         self.deadline_ns = time.perf_counter_ns() + self._owner.timeout_ns
@@ -147,7 +147,7 @@ class LoadSession:
             self._fail(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
 
     def ready(self, events: int) -> None:
-        """Go on, since the socket is ready."""
+        """Handle a socket that is ready for `events`."""
         if self.state is State.CONNECTING:
             self._connected()
             return
@@ -160,18 +160,18 @@ class LoadSession:
             self._send()
 
     def give_up(self) -> None:
-        """End it: what it waits for is overdue."""
+        """Close it because of a time-out."""
         self._fail(TimeoutError(errno.ETIMEDOUT, f"timed out {self.state}"))
 
     def close(self) -> None:
-        """Close the connection, whatever it is doing; again is nothing."""
+        """Close the connection, in any state; closing it again does nothing."""
         if self._sock is not None:
             self._owner.selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
         self.state = State.CLOSED
 
-    # -- its life -----------------------------------------------------------------------
+    # -- internals ----------------------------------------------------------------------
 
     @property
     def _socket(self) -> socket.socket:
@@ -209,7 +209,7 @@ class LoadSession:
             self._is_free()
 
     def _encrypted(self) -> TlsSocket:
-        """Give the socket with its TLS layer, which the first time is put on it."""
+        """Return the socket with its TLS layer, which is added at the first call."""
         sock, context = self._socket, self._owner.tls
         if not isinstance(sock, TlsSocket):
             assert context is not None

@@ -1,4 +1,4 @@
-"""Payload sizes as a person writes them: a number, a range, a choice, a distribution."""
+"""Payload sizes as people write them: a number, a range, weighted sizes, a distribution."""
 
 from __future__ import annotations
 

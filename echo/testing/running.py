@@ -1,4 +1,4 @@
-"""A server for tests: on a free port, in this process, with its events at hand."""
+"""A server for tests: on a free port of this process, with its events in memory."""
 
 from __future__ import annotations
 
@@ -73,19 +73,19 @@ class EventList:
             self._changed.notify_all()
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Keep a debug event."""
+        """Add a debug event."""
         self._add("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """Keep an event."""
+        """Add an event."""
         self._add("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Keep a warning."""
+        """Add a warning."""
         self._add("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Keep an error."""
+        """Add an error."""
         self._add("error", event, fields)
 
 
@@ -104,7 +104,7 @@ def _meant(event: str) -> str:
 
 
 class RunningServer(Generic[ServerT]):
-    """A server that runs, and what it has logged."""
+    """A running server, and what it has logged."""
 
     def __init__(self, server: ServerT, log: EventList) -> None:
         self.server = server
@@ -131,7 +131,7 @@ class RunningServer(Generic[ServerT]):
 
     @property
     def sessions(self) -> list[Session]:
-        """The sessions that are open now, oldest first; `events` tell of those before."""
+        """The sessions that are open now, oldest first; `events` has those before."""
         return self.server.sessions.live()
 
     @property

@@ -290,7 +290,7 @@ def test_a_system_without_loopback_says_so(capsys: Output, monkeypatch: pytest.M
 
     assert main(["demo", "--fast"]) == 1
     assert capsys.readouterr().err == (
-        "echod: demo: this system's network says: Cannot assign requested address\n"
+        "echod: demo: the network of this system failed: Cannot assign requested address\n"
     )
 
 

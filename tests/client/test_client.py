@@ -281,3 +281,29 @@ def test_a_stream_s_source_may_fail(server: RunningServer) -> None:
         EchoStream(client).run(fail, len)
     with EchoClient(*server.address) as client, pytest.raises(OSError, match="Input/output"):
         EchoStream(client).run(chunks(b"one"), fail)
+
+
+def test_a_stream_whose_server_speaks_first_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sender's thread ends quietly when the connection is closed under it."""
+    struck: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", struck.append)
+    closed = threading.Event()
+
+    def read() -> bytes:
+        closed.wait(seconds(10))
+        return b"late"
+
+    with one_session(lambda sock: (sock.sendall(b"220 hello"), until_end(sock))[0]) as address:
+        with EchoClient(*address, timeout=seconds(10)) as client:
+            stream = EchoStream(client)
+            with pytest.raises(EchoMismatch):
+                stream.run(read, lambda _: None)
+        closed.set()
+        senders = [thread for thread in threading.enumerate() if "_send_all" in thread.name]
+        for thread in senders:
+            thread.join(seconds(10))
+
+    assert len(senders) == 1
+    assert struck == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,3 +135,16 @@ def test_the_commands_take_the_flags(
     assert figures.get("received") or figures["received_bytes"]
     assert without == 1
     assert "certificate verify failed" in capsys.readouterr().err
+
+
+def test_the_caller_s_context_stays_as_it_is(server: RunningServer, authority: Authority) -> None:
+    """What else uses it gets the sockets that it made before."""
+    context = authority.trusting()
+    with EchoClient(*server.address, timeout=seconds(10), tls=context) as client:
+        echo = client.echo(b"hello")
+
+    assert echo == b"hello"
+    assert context.sslsocket_class is ssl.SSLSocket
+    with socket.create_connection(server.address) as sock:
+        with context.wrap_socket(sock, server_hostname="127.0.0.1") as plain:
+            assert type(plain) is ssl.SSLSocket
