@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from echo.events import EVENTS
 from echo.server import EchoHandler, EchoServer
-from echo.testing.faults import Faults, FaultyHandler, FaultyServer
+from echo.server.faults import Faults, FaultyHandler, FaultyServer
 
 if TYPE_CHECKING:
     import socketserver
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from echo.limits import Limits
     from echo.server.proxy import Proxies
     from echo.server.session import Session
+    from echo.server.tls import TlsConfig
 
 if TYPE_CHECKING:  # Python 3.11 has no TypeVar with a default, which spares users a parameter
     from typing_extensions import TypeVar
@@ -171,6 +172,7 @@ def running_server(
     log_payload: bool = False,
     faults: Faults | None = None,
     proxies: Proxies | None = None,
+    tls: TlsConfig | None = None,
 ) -> Iterator[RunningServer[ServerT]]:
     """Run a server on a free port until the end of the `with` block, which drains it.
 
@@ -188,7 +190,12 @@ def running_server(
     ('eof', 5, 5)
     """
     log = EventList()
-    options: dict[str, Any] = {"limits": limits, "log_payload": log_payload, "proxies": proxies}
+    options: dict[str, Any] = {
+        "limits": limits,
+        "log_payload": log_payload,
+        "proxies": proxies,
+        "tls": tls,
+    }
     make: type[Any] = server_class
     if faults is not None:
         options["faults"] = faults
