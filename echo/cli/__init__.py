@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tomllib
 from pathlib import Path
@@ -14,7 +13,7 @@ from cyclopts import App, Group, Parameter
 from echo.cli.arguments import normalize
 from echo.cli.failure import CONFIG, FAILED, OSERR, SOFTWARE, USAGE, Failure, reason, say
 from echo.cli.help import HelpFormatter
-from echo.cli.output import OutputError, open_output
+from echo.cli.output import OutputError, abandon_output, open_output
 from echo.limits import BadLimit
 from echo.version import VERSION
 
@@ -166,7 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OutputError as error:
         if not isinstance(error.cause, BrokenPipeError):  # whoever reads has seen enough
             say(f"can't write the output: {reason(error.cause)}")
-        return _abandon_output()
+        abandon_output()
+        return FAILED
     except Exception as error:  # noqa: BLE001 - even a fault of ours is one line
         failure = _failure_of(error)
         say(str(failure))
@@ -195,9 +195,3 @@ def _failure_of(error: Exception) -> Failure:
         return Failure(f"the system refuses: {name}{reason(error)}", OSERR)
     fault = f"{type(error).__name__}: {error}"
     return Failure(f"a fault in echod itself, please report it: {fault}", SOFTWARE)
-
-
-def _abandon_output() -> int:
-    """Point standard output at /dev/null, so that the flush at exit can't fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,11 @@ def open_output() -> None:
         line_buffering=standard.line_buffering,
         write_through=standard.write_through,
     )
+
+
+def abandon_output() -> None:
+    """Point standard output at /dev/null, so that what is still buffered can't fail at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_output(command: str) -> None:

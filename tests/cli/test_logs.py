@@ -691,7 +691,7 @@ def test_another_missing_module_is_no_extra(monkeypatch: pytest.MonkeyPatch, log
         ("show --since soon x", 2, "soon is no time: use 2026-01-31T15:00, 15:00 or 10 min ago"),
         ("audit --peer nobody x", 2, "--peer: 'nobody' does not appear to be"),
         ("show --level loud x", 2, "--level"),
-        ("query", 2, "SQL"),
+        ("query", 2, "--sql"),
         ("show bad.gz", 1, "can't read bad.gz: Not a gzipped file"),
         ("audit bad.gz", 1, "can't read bad.gz: Not a gzipped file"),
     ],

@@ -228,7 +228,7 @@ def test_ctrl_c_before_the_first_exchange(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("echo.client.load.Load._turn", interrupt)
+    monkeypatch.setattr("echo.client.load.Load._iterate", interrupt)
     code = run("load", server.address)
 
     assert code == 1

@@ -43,7 +43,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("serve --log-level loud", 2, "--log-level"),
         ("serve --cpu x", 78, "--cpu x can't be used"),
         ("serve --host nonexistent.invalid", 69, "can't listen on nonexistent.invalid port 9000"),
-        ("serve --host foo..bar", 69, "can't listen on foo..bar: it is no host name"),
+        ("serve --host foo..bar", 69, "can't listen on foo..bar: that is not a host name"),
         ("serve --host 192.0.2.1", 69, "can't listen on 192.0.2.1 port 9000"),
         ("serve --log-file /proc/nowhere/log", 73, "can't open the log /proc/nowhere/log"),
         ("serve --config missing.toml", 78, "can't read missing.toml"),

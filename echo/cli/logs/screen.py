@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from echo.cli.failure import Failure
-from echo.cli.output import OutputError
+from echo.cli.output import OutputError, abandon_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def output() -> Iterator[Callable[[str], object]]:
     except OutputError as error:
         if not isinstance(error.cause, BrokenPipeError):
             raise
-        sys.stdout = None  # whoever reads has seen enough
+        abandon_output()  # whoever reads has seen enough
 
 
 @contextmanager
