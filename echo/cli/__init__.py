@@ -96,11 +96,11 @@ _COMMANDS = {
     ),
     "logs": ("echo.cli.logs:logs_app", "", "Read the JSON logs."),
 }
-for _place, (_name, (_path, _usage, _help)) in enumerate(_COMMANDS.items()):
+for _order, (_name, (_path, _usage, _help)) in enumerate(_COMMANDS.items()):
     app.command(
         _path,
         name=_name,
-        sort_key=_place,
+        sort_key=_order,
         help=_help,
         **({"usage": f"echod {_name} {_usage}"} if _usage else {}),
     )
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130  # as a shell reports a command that SIGINT ended
     except OutputError as error:
-        if not isinstance(error.cause, BrokenPipeError):  # whoever reads has seen enough
+        if not isinstance(error.cause, BrokenPipeError):  # the reader has seen enough
             say(f"can't write the output: {reason(error.cause)}")
         abandon_output()
         return FAILED

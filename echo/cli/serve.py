@@ -65,9 +65,9 @@ FAULTS = ", ".join(
 )
 
 
-def _group(title: str, place: int) -> Parameter:
+def _group(title: str, order: int) -> Parameter:
     """Show the fields of a group of settings as options of their own, under a heading."""
-    return Parameter(name="*", group=Group(title, sort_key=place))
+    return Parameter(name="*", group=Group(title, sort_key=order))
 
 
 def serve(

@@ -116,7 +116,7 @@ class EchoClient:
         self._limit = (seconds, self.ledger.offset)
 
     def round_trip(self, data: bytes, within: float) -> int:
-        """Echo `data` within so many seconds in all, and return the nanoseconds that it took.
+        """Echo `data` within that many seconds in all, and return the nanoseconds that it took.
 
         They count from just before the first send to the receipt of the last byte; comparing
         is done before and after.

@@ -12,10 +12,8 @@ from typing import Any
 
 from echo.deadline import Deadline
 
-# poll(2) where there is one: unlike epoll it takes no descriptor of its own.
-Selector: type[selectors.BaseSelector] = getattr(
-    selectors, "PollSelector", selectors.SelectSelector
-)
+# poll(2): unlike epoll it takes no descriptor of its own.
+Selector = selectors.PollSelector
 # Seconds after which the next address is tried beside those that have not answered yet, as
 # RFC 8305 (Happy Eyeballs) recommends.
 ATTEMPT_DELAY = 0.25

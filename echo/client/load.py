@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from echo.client.plan import LoadPlan
 
-# Connections that are being made at once: so many fit into most servers' backlog.
+# Connections that are being made at once: most servers' backlog has room for that many.
 CONNECTING = 128
 # Between two checks for overdue sessions, and before a failed session connects again.
 CHECK_NS = NS // 10

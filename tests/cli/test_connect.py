@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 
 
 def command(address: tuple[str, int], *flags: str) -> list[str]:
-    """Give the command line for an address."""
+    """Return the command line for an address."""
     return [sys.executable, "-m", "echo", "connect", address[0], str(address[1]), *flags]
 
 

@@ -58,7 +58,7 @@ def test_the_log_may_be_standard_output() -> None:
 
 
 def test_a_closed_standard_output_can_t_be_the_log() -> None:
-    """A log to nowhere is a mistake, not a silent daemon."""
+    """A log on a closed standard output is an error at the start."""
     done = subprocess.run(
         [*SERVE, "--log-file", "-"],
         preexec_fn=lambda: os.close(1),

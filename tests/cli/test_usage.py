@@ -145,7 +145,7 @@ def test_help_and_version(capfd: Captured) -> None:
 
 @pytest.mark.parametrize("command", [["-m", "echo"], ["-c", "from echo.cli import main; main()"]])
 def test_a_closed_stderr_is_no_traceback(command: list[str]) -> None:
-    """With nobody to tell, the exit code says it."""
+    """With stderr closed the exit code still reports the error."""
     code = subprocess.run(
         [sys.executable, *command, "nonsense"],
         preexec_fn=lambda: os.close(2),
@@ -172,7 +172,7 @@ def test_an_interrupt_is_not_a_traceback(monkeypatch: pytest.MonkeyPatch, capfd:
 
 @pytest.mark.parametrize("line", ["--help", "--version", "serve --help"])
 def test_an_output_that_can_t_be_written_is_one_line(line: str) -> None:
-    """A full disk under the output is one line, and not the interpreter's last words."""
+    """A full disk under the output is one line on stderr, without a traceback."""
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "echo", *line.split()],
@@ -216,7 +216,7 @@ def test_an_output_that_was_closed_is_no_traceback() -> None:
 
 
 def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
-    """Even what nobody thought of is one line, with a code that says whose fault it was."""
+    """An unexpected exception is one line, with exit code 70."""
 
     def fault(*_: object) -> None:
         raise LookupError("nobody thought of this")
@@ -260,7 +260,7 @@ def test_where_to_connect_comes_from_anywhere(
 
 
 def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
-    """Asked for, it is missed; not asked for, the loop in Python serves."""
+    """`--loop compiled` fails without the compiled loop; `auto` takes the loop in Python."""
     monkeypatch.setitem(sys.modules, "echo.server.compiled", None)
 
     assert main(["serve", "--loop", "compiled"]) == 78

@@ -184,7 +184,7 @@ def test_readiness_that_goes_away_is_no_end(server: RunningServer) -> None:
 
 
 def chunks(data: bytes, size: int = 65536) -> Callable[[], bytes]:
-    """Give a read function over `data`."""
+    """Return a read function over `data`."""
     rest = [data[i : i + size] for i in range(0, len(data), size)][::-1]
     return lambda: rest.pop() if rest else b""
 
@@ -199,7 +199,7 @@ def stream(address: tuple[str, int], data: bytes, *, verify: bool = True) -> byt
 
 @pytest.mark.parametrize("size", [0, 1, 65536, 40 * MIB])
 def test_a_stream_of_any_size_comes_back(server: RunningServer, size: int) -> None:
-    """No size deadlocks, none is kept in memory whole."""
+    """Streams of any size pass, without a deadlock and without being kept in memory."""
     data = bytes(range(251)) * (size // 251) + bytes(size % 251)
 
     assert stream(server.address, data) == data
@@ -259,7 +259,7 @@ def mute(sock: socket.socket) -> None:
 
 @pytest.mark.parametrize(("serve", "size"), [(mute, 3), (silent, 40 * MIB), (deaf, 40 * MIB)])
 def test_a_stream_into_silence_is_a_time_out(serve: Serve, size: int) -> None:
-    """A server that swallows all can't make the client keep it all, or wait for ever."""
+    """The client's memory and time are limited when a server swallows everything."""
     with one_session(serve) as address, pytest.raises(EchoTimeout):
         stream(address, bytes(size))
 

@@ -32,7 +32,7 @@ def loaded(address: tuple[str, int], **plan: Any) -> Load:
 
 
 def troubles(load: Load) -> dict[str, int]:
-    """Give what went wrong, by kind."""
+    """Return what went wrong, by kind."""
     return {kind.value: count for kind, count in load.failures.items() if count}
 
 
@@ -174,7 +174,7 @@ def test_an_end_that_is_late_is_no_latency() -> None:
 
 
 def test_sessions_over_the_limit_are_refused_the_others_go_on() -> None:
-    """A server that is full refuses, and is tried again; who has a place keeps it."""
+    """A full server refuses sessions, which try again; the sessions it has go on."""
     with running_server(limits=Limits(max_sessions=2)) as server:
         load = loaded(server.address, sessions=3)
 
@@ -183,7 +183,7 @@ def test_sessions_over_the_limit_are_refused_the_others_go_on() -> None:
 
 
 def test_a_server_that_goes_away_is_refused() -> None:
-    """Once nobody listens any more, every try is counted."""
+    """When the server is gone, each failed connection is counted."""
     with running_server() as server:
         load = Load(*server.address, LoadPlan(sessions=2, duration=0.5))
         thread = threading.Thread(target=load.run, daemon=True)

@@ -28,7 +28,7 @@ LIMITS = {"timeout": seconds(60), "check": False}
 
 
 def locust(folder: Path, *flags: str) -> list[str]:
-    """Give a command line of Locust, for the file that the documentation shows."""
+    """Return a command line of Locust, for the file that the documentation shows."""
     file = folder / "locustfile.py"
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     file.write_text(code)
@@ -36,7 +36,7 @@ def locust(folder: Path, *flags: str) -> list[str]:
 
 
 def figures(output: str) -> dict[str, Any]:
-    """Give Locust's figures by the name of the request."""
+    """Return Locust's figures by the name of the request."""
     return {entry["name"]: entry for entry in json.loads(output)}
 
 

@@ -54,7 +54,7 @@ def test_half_closing_takes_in_what_is_due_first(
 
 
 def test_a_stranger_s_pings_say_why(server: RunningServer) -> None:
-    """A certificate that isn't trusted is the problem of each reply."""
+    """Each reply reports a certificate that isn't trusted."""
     with Pinger(*server.address, tls=trusting()) as pinger:
         reply = pinger.ping()
 
@@ -104,7 +104,7 @@ def test_handshakes_that_fail_later_are_counted(tmp_path: Path) -> None:
 
 
 def test_connections_that_end_before_their_handshake_are_counted(authority: Authority) -> None:
-    """One that is closed at once, as by a limit, is refused."""
+    """A connection that is closed before its handshake counts as refused."""
     limits = Limits(max_sessions=1)
     with running_server(tls=authority.certificates(), limits=limits) as server:
         plan = LoadPlan(sessions=4, duration=0.5, timeout=seconds(20))

@@ -34,7 +34,7 @@ def output() -> Iterator[Callable[[str], object]]:
     except OutputError as error:
         if not isinstance(error.cause, BrokenPipeError):
             raise
-        abandon_output()  # whoever reads has seen enough
+        abandon_output()  # the reader has seen enough
 
 
 @contextmanager
