@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,14 @@ class OutputError(Exception):
 
 
 class _Output(io.FileIO):
-    """A descriptor whose errors are `OutputError`s."""
+    """A descriptor whose errors are `OutputError`s; it waits for room if it is non-blocking."""
 
     def write(self, data: ReadableBuffer) -> int:
-        """Write some of it."""
+        """Write some of `data`, and return how many bytes were written."""
         try:
-            return super().write(data)
+            while (count := super().write(data)) is None:
+                select.select((), (self,), ())
+            return count
         except OSError as error:
             raise OutputError(error) from error
 

@@ -6,6 +6,8 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +17,9 @@ from echo.cli import main
 from echo.cli.serve import _handler
 from echo.server import EchoHandler
 from echo.version import VERSION
-from tests.waiting import seconds
+from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from echo.testing import RunningServer
 
     Captured = pytest.CaptureFixture[str]
@@ -404,3 +404,26 @@ def test_an_ignored_ctrl_c_stays_ignored() -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_output_that_somebody_made_non_blocking() -> None:
+    """Room for the output is waited for."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"\0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "echo", "--help"], stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    stat = Path(f"/proc/{process.pid}/stat")
+    # It sleeps in the write, or is about to: either way all of the output has to come.
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", 20)
+    with open(reader, "rb") as output:  # noqa: PTH123
+        shown = output.read().lstrip(b"\0")
+    _, errors = process.communicate(timeout=seconds(20))
+
+    assert (process.returncode, errors) == (0, b"")
+    assert shown.startswith(b"Usage: echod COMMAND")
+    assert shown.endswith(b"1,024).\n")
