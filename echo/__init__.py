@@ -8,12 +8,12 @@
 - `Limits`: the server's limits, with their defaults
 """
 
-import importlib as _importlib
-import typing as _typing
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from echo import version as _version
 
-if _typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from echo.client import EchoClient, EchoEnded, EchoError, EchoMismatch, EchoTimeout
     from echo.limits import Limits
     from echo.server import EchoHandler, EchoServer
@@ -36,10 +36,10 @@ __version__ = _version.VERSION
 _MODULES = {"EchoHandler": "echo.server", "EchoServer": "echo.server", "Limits": "echo.limits"}
 
 
-def __getattr__(name: str) -> _typing.Any:
+def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'echo' has no attribute {name!r}")
-    module = _importlib.import_module(_MODULES.get(name, "echo.client"))
+    module = import_module(_MODULES.get(name, "echo.client"))
     return getattr(module, name)
 
 

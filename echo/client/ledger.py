@@ -36,6 +36,8 @@ class Ledger:
 
     def sent(self, data: bytes | memoryview) -> None:
         """Expect these bytes; call it before sending them, since the echo may be quick."""
+        if not data:
+            return
         with self._lock:
             self._due.append(memoryview(bytes(data)))
             self.missing += len(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from echo.cli import main
+from echo.testing import Faults, running_server
 from tests import planted
 from tests.waiting import seconds, wait_until
 
@@ -203,6 +205,33 @@ def test_other_troubles_are_exit_code_1_too(capsys: Output) -> None:
 
     assert code == 1
     assert "other: first session 0: the server ended the stream" in err
+
+
+def test_exchanges_that_never_began_are_time_outs(capsys: Output) -> None:
+    """Where no session failed, the count alone is reported."""
+    with running_server(faults=Faults(delay=0.2)) as server:
+        flags = ("--sessions", "1", "--rate", "100", "--duration", "200ms")
+        code = run("load", server.address, *flags, "--timeout", "500ms", "--json")
+    shown = capsys.readouterr()
+
+    assert code == 1
+    assert json.loads(shown.out)["timeouts"] > 0
+    assert re.search(r"^echod: load: \d+ timeouts$", shown.err, re.MULTILINE)
+
+
+def test_a_tls_server_is_recognized_by_its_alert(capsys: Output) -> None:
+    """An answer that is a TLS alert is named as such."""
+
+    def alerts(sock: socket.socket) -> None:
+        sock.recv(100)
+        sock.sendall(b"\x15\x03\x03\x00\x02\x02\x46")
+
+    with planted.planted(alerts) as address:
+        code = run("load", address, "--sessions", "1", "--duration", "0.1", "--size", "600")
+    err = capsys.readouterr().err
+
+    assert code == 1
+    assert "that is a TLS alert: add --tls" in err
 
 
 def test_ctrl_c_ends_load_with_its_figures(server: RunningServer) -> None:
@@ -408,6 +437,7 @@ def test_a_second_ctrl_c_changes_nothing(server: RunningServer) -> None:
 STRUCK = """
 import gc, os, signal, sys, threading
 from echo.cli import main
+from echo.testing import Faults, running_server
 from echo.client.fuzz import Fuzzer
 
 def strike(phase, info):

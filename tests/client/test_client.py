@@ -307,3 +307,13 @@ def test_a_stream_whose_server_speaks_first_leaves_no_traceback(
 
     assert len(senders) == 1
     assert struck == []
+
+
+def test_sending_nothing_changes_nothing(server: RunningServer) -> None:
+    """An empty message expects no byte back, and the next one is verified as usual."""
+    with EchoClient(*server.address, timeout=seconds(10)) as client:
+        client.send(b"")
+        echo = client.echo(b"hello") + client.echo(b"")
+        client.finish()
+
+    assert echo == b"hello"
