@@ -156,3 +156,32 @@ def test_a_place_that_can_not_be_written_is_said(
 
     assert code == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "echod serve --log-file he",
+        "echod serve --tls-cert he",
+        "echod --config he",
+        "echod ping --tls-ca he",
+        "echod logs show he",
+        "echod logs report -o he",
+    ],
+)
+def test_files_are_completed_where_files_are_meant(words: str, tmp_path: Path) -> None:
+    """An option or argument that takes a file completes the names of files."""
+    (tmp_path / "here.jsonl").touch()
+    script = tmp_path / "completion"
+    main(["--install-completion", "--shell", "bash", "--output", str(script)])
+    ask = f"source {script}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _echod"
+    done = subprocess.run(
+        ["bash", "-c", f"{ask}; echo ${{COMPREPLY[@]}}"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=seconds(20),
+    )
+
+    assert done.stdout == "here.jsonl\n"

@@ -47,7 +47,7 @@ def follow(
         How many earlier lines to begin with.
     """
     wanted = choice.filter("follow")
-    names = files or (DEFAULT_LOG,)
+    names = tuple(str(file) for file in files) or (DEFAULT_LOG,)
     with suppress(KeyboardInterrupt), output() as write:  # INT is how it ends
         if any(map(_is_pipe, names)):
             _follow_pipe(names, wanted, _printer(write))
@@ -73,7 +73,7 @@ def _printer(write: Callable[[str], object]) -> Show:
 def _follow_pipe(names: tuple[str, ...], wanted: Filter, show: Show) -> None:
     if len(names) > 1:
         raise Failure("logs follow: a pipe can't be followed beside files", USAGE)
-    with opened("follow", names) as (pipe,):
+    with opened("follow", [Path(name) for name in names]) as (pipe,):
         assert pipe.stream is not None
         for line in matching(lines_of(pipe.stream), wanted):
             show([line])

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 # The modules of the extra `logs`.
 _EXTRA = ("duckdb", "jinja2", "plotext")
 
-File = Annotated[str, Parameter(allow_leading_hyphen=True)]
+# A path, so that shells complete it; - is standard input.
+File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +91,9 @@ def extra(command: str) -> Iterator[None]:
 
 
 @contextmanager
-def opened(command: str, names: Sequence[str]) -> Iterator[list[LogFile]]:
+def opened(command: str, names: Sequence[Path]) -> Iterator[list[LogFile]]:
     """Open the files to read; `Failure` where none of them can be."""
-    found = open_all(named(names))
+    found = open_all(named([str(name) for name in names]))
     try:
         if not any(file.stream for file in found):
             raise _unreadable(command, found[0])
@@ -102,7 +104,9 @@ def opened(command: str, names: Sequence[str]) -> Iterator[list[LogFile]]:
 
 
 @contextmanager
-def journal(command: str, names: Sequence[str], choice: Choice, *columns: str) -> Iterator[Journal]:
+def journal(
+    command: str, names: Sequence[Path], choice: Choice, *columns: str
+) -> Iterator[Journal]:
     """Read files into tables, with these columns or those that are needed anyway."""
     with extra(command):
         import duckdb
