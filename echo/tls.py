@@ -114,7 +114,7 @@ def wrap(
     """
     try:
         wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, **options)
-    except ssl.SSLError as error:
+    except ssl.SSLError as error:  # pragma: no cover - the peer sent something and left by now
         raise TlsError(error) from error
     # The class is the socket's alone: to set `context.sslsocket_class` would change the caller's
     # context for everything else that uses it.

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -479,10 +478,10 @@ def test_fuzz_without_hypothesis_says_what_installs_it(
     code = main(["fuzz"])
 
     assert code == 2
-    assert capsys.readouterr().err == (
-        f"echod: fuzz: hypothesis is not installed: {sys.executable} -m pip install "
-        f"-e '{Path(__file__).parents[2]}[fuzz]'\n"
-    )
+    err = capsys.readouterr().err
+    pip = f"{sys.executable} -m pip install "
+    assert err.startswith(f"echod: fuzz: hypothesis is not installed: {pip}")
+    assert err.endswith("[fuzz]'\n")
 
 
 # -- all three -----------------------------------------------------------------------------

@@ -95,6 +95,14 @@ def test_an_address_that_stays_silent_is_a_time_out() -> None:
         open_connection(("127.0.0.1", port), 0.3)
 
 
+def test_a_refusal_beside_a_silent_address_waits_for_that(name: Callable[..., str]) -> None:
+    """An address that has not answered yet may still do so."""
+    with silent("127.0.0.1") as port:
+        host = name("127.0.0.1", "::1")
+        with pytest.raises(TimeoutError, match="timed out"):
+            open_connection((host, port), 0.5)
+
+
 def test_all_addresses_refuse(name: Callable[..., str]) -> None:
     """The error is the last one's."""
     with socket.socket() as closed:

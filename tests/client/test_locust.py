@@ -95,3 +95,37 @@ def test_what_goes_wrong_is_a_failure(tmp_path: Path) -> None:
     assert (wrong.returncode, refused.returncode) == (1, 1)
     assert echo["num_failures"] == echo["num_requests"] > 0
     assert connect["num_failures"] == connect["num_requests"] > 0
+
+
+def test_the_host_may_be_written_as_locust_s_page_suggests(tmp_path: Path) -> None:
+    """A scheme before it and a slash after it are skipped."""
+    with running_server() as server:
+        done = subprocess.run(
+            locust(
+                tmp_path,
+                *("--host", f"http://127.0.0.1:{server.port}/"),
+                *("--users", "1", "--run-time", "1s", "--json"),
+            ),
+            capture_output=True,
+            text=True,
+            **LIMITS,  # type: ignore[call-overload]
+        )
+    echo = figures(done.stdout)["echo"]
+
+    assert done.returncode == 0, done.stderr
+    assert echo["num_requests"] > echo["num_failures"] == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "127.0.0.1:nope"])
+def test_a_host_that_can_t_be_is_one_line_and_the_end(host: str, tmp_path: Path) -> None:
+    """The run ends before each user fails in turn."""
+    done = subprocess.run(
+        locust(tmp_path, "--host", host, "--users", "3"),
+        capture_output=True,
+        text=True,
+        **LIMITS,  # type: ignore[call-overload]
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.count(f"can't use the host {host}: the port must be ") == 1
+    assert "Traceback" not in done.stderr
