@@ -317,3 +317,9 @@ def test_sending_nothing_changes_nothing(server: RunningServer) -> None:
         client.finish()
 
     assert echo == b"hello"
+
+
+def test_an_end_with_nothing_missing_says_what_is_wrong() -> None:
+    """The server ended before all was sent; there are no 0 missing bytes to speak of."""
+    assert str(EchoEnded(5, 0)) == "the server ended the stream at offset 5, before all was sent"
+    assert str(EchoEnded(5, 1)).endswith("with 1 byte missing")
