@@ -23,6 +23,7 @@ GROUND = {
     "echo.limits",
     "echo.stdlog",
     "echo.tls",
+    "echo.units",
     "echo.version",
 }
 

@@ -53,7 +53,7 @@ def follow(
     """
     check_names("follow", files)
     wanted = choice.filter("follow")
-    names = files or (DEFAULT_LOG,)
+    names = tuple(str(file) for file in files) or (DEFAULT_LOG,)
     with suppress(KeyboardInterrupt), output() as write:  # INT is how it ends
         if any(map(_is_pipe, names)):
             _follow_pipe(names, wanted, _printer(write))
@@ -79,7 +79,7 @@ def _printer(write: Callable[[str], object]) -> Show:
 def _follow_pipe(names: tuple[str, ...], wanted: Filter, show: Show) -> None:
     if len(names) > 1:
         raise Failure("logs follow: a pipe can't be followed beside files", USAGE)
-    with opened("follow", names) as (pipe,):
+    with opened("follow", [Path(name) for name in names]) as (pipe,):
         for line in matching(read_lines(pipe, at_once=True), wanted):
             show([line])
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Group, Parameter
 
-from echo.cli.failure import FAILED, USAGE, Failure, reason, say
+from echo.cli.failure import FAILED, USAGE, Failure, missing_extra, reason, say
 from echo.events import EVENTS, Reason, Refusal, Stop
 from echo.logs.files import DEFAULT_LOG, STDIN, LogFile, log_files, open_all
 from echo.logs.filters import Filter
@@ -31,7 +32,8 @@ _SPARE_DESCRIPTORS = 64
 _REASONS = tuple(str(name) for kind in (Reason, Refusal, Stop) for name in kind)
 
 # A file whose name begins with a hyphen is written as ./-name; see `_check_names`.
-File = Annotated[str, Parameter(allow_leading_hyphen=True)]
+# A path, so that shells complete it; - is standard input.
+File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +117,9 @@ def _check_words(command: str, flag: str, given: Iterable[str], known: Iterable[
             raise Failure(f"logs {command}: {flag}: there is no {word!r}: {hint}", USAGE)
 
 
-def check_names(command: str, names: Iterable[str]) -> None:
+def check_names(command: str, files: Iterable[Path]) -> None:
     """Raise `Failure` for a mistyped flag among the files, with the nearest one that there is."""
-    for name in names:
+    for name in map(str, files):
         if name.startswith("-") and name != STDIN:
             near = get_close_matches(name, _flags(command), 1)
             hint = f"did you mean {near[0]}?" if near else f"see echod logs {command} --help"
@@ -140,16 +142,14 @@ def extra(command: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
-        raise Failure(
-            f"logs {command}: {error.name} is not installed: pip install 'echo-daemon[logs]'"
-        ) from error
+        raise missing_extra(f"logs {command}", error.name, "logs", FAILED) from error
 
 
 @contextmanager
-def opened(command: str, names: Sequence[str]) -> Iterator[list[LogFile]]:
+def opened(command: str, files: Sequence[Path]) -> Iterator[list[LogFile]]:
     """Open the files to read, in their order; raise `Failure` where none of them can be."""
-    check_names(command, names)
-    wanted = log_files(names)
+    check_names(command, files)
+    wanted = log_files([str(file) for file in files])
     _raise_descriptor_limit(len(wanted) + _SPARE_DESCRIPTORS)
     found = open_all(wanted)
     try:
@@ -172,7 +172,7 @@ def _raise_descriptor_limit(wanted: int) -> None:
 
 @contextmanager
 def loaded(
-    command: str, names: Sequence[str], choice: Choice, *columns: str
+    command: str, files: Sequence[Path], choice: Choice, *columns: str
 ) -> Iterator[LogDatabase]:
     """Read files into tables, with these columns or those that are needed anyway."""
     with extra(command):
@@ -181,7 +181,7 @@ def loaded(
         from echo.logs.database import LogDatabase
         from echo.logs.tables import NEEDED
     wanted = choice.filter(command)
-    with opened(command, names) as found:
+    with opened(command, files) as found:
         try:
             with LogDatabase(found, wanted, columns or NEEDED) as database:
                 if not database.lines.rows and found[0].problem:

@@ -25,7 +25,6 @@ _UNBOUNDED = 100_000
 
 def query(
     sql: str,
-    /,
     *files: File,
     choice: Chosen = _DEFAULT,
     json: Annotated[bool, Parameter(negative="")] = False,

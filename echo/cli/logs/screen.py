@@ -11,7 +11,8 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from echo.cli.failure import Failure, reason, say
+from echo.cli.failure import Failure, say
+from echo.cli.output import OutputError, abandon_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,15 +30,13 @@ def output() -> Iterator[Callable[[str], object]]:
     """Yield what writes to standard output; a reader that has gone ends the block quietly."""
     if sys.stdout is None:
         raise Failure("logs: standard output is closed: redirect it to a file")
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         yield sys.stdout.write
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough
-        sys.stdout = None
-    except OSError as error:
-        sys.stdout = None  # what is still buffered would fail again at the end
-        raise Failure(f"logs: can't write the output: {reason(error)}") from error
+    except OutputError as error:
+        if not isinstance(error.cause, BrokenPipeError):
+            raise
+        abandon_output()  # the reader has seen enough
 
 
 @contextmanager
