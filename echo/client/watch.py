@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import h11
 
 from echo.client.client import READ_BYTES, connected
-from echo.client.live import BadAnswer, Snapshot, parsed
+from echo.client.snapshot import BadAnswer, Snapshot, parsed
 from echo.client.tls import trusting
 from echo.deadline import Deadline
 from echo.limits import MIB

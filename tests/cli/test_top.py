@@ -22,10 +22,10 @@ import pytest
 from echo.cli import main
 from echo.cli.top.control import Control
 from echo.cli.top.drawing import screen
-from echo.client.live import parsed
+from echo.client.snapshot import parsed
 from tests.authority import Authority
 from tests.cli.test_connect import Terminal
-from tests.client.test_live import ROW, Pages, page, snapshot
+from tests.client.test_watch import ROW, Pages, page, snapshot
 from tests.server.test_status import status_port
 from tests.waiting import seconds, wait_until
 

@@ -14,12 +14,12 @@ from echo.cli.failure import FAILED, USAGE, Failure, reason
 from echo.cli.keys import available
 from echo.cli.output import check_output, show
 from echo.cli.tls import context_for
-from echo.client.live import BadAnswer, parsed
+from echo.client.snapshot import BadAnswer, parsed
 from echo.client.watch import BadUrl, Poller, StatusPage
 from echo.escape import escape
 
 if TYPE_CHECKING:
-    from echo.client.live import Snapshot
+    from echo.client.snapshot import Snapshot
 
 _EXAMPLE = "http://127.0.0.1:9001"
 

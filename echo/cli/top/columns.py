@@ -10,7 +10,7 @@ from echo.escape import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from echo.client.live import EndedSession, LiveSession
+    from echo.client.snapshot import EndedSession, LiveSession
 
 _UNITS = "KMGTPE"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from echo.cli.top.table import Table
 
 if TYPE_CHECKING:
-    from echo.client.live import Snapshot
+    from echo.client.snapshot import Snapshot
 
 # The line of the table's heads, from 1, at which a click sorts.
 HEAD_LINE = 6

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from echo.cli.top.columns import Column
     from echo.cli.top.control import Control, LineEditor
     from echo.cli.top.table import Table
-    from echo.client.live import EndedSession, LiveSession, Snapshot
+    from echo.client.snapshot import EndedSession, LiveSession, Snapshot
 
 # Only what is out of the ordinary has a colour.
 _STATES = {"waiting for the peer": "yellow", "draining": "magenta", "handshaking": "cyan"}

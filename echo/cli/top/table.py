@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from echo.cli.top.columns import COLUMNS, ENDED_COLUMNS, fitting, hidden_before
-from echo.client.live import chosen, matching
+from echo.client.snapshot import chosen, matching
 
 if TYPE_CHECKING:
     from echo.cli.top.columns import Column
-    from echo.client.live import EndedSession, LiveSession, Snapshot
+    from echo.client.snapshot import EndedSession, LiveSession, Snapshot
 
     Rows = list[LiveSession] | list[EndedSession]
 

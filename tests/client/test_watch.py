@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echo.client import live
-from echo.client.live import BadAnswer, LiveSession, chosen, parsed
+from echo.client.snapshot import SORT_KEYS, BadAnswer, LiveSession, Snapshot, chosen, parsed
 from echo.client.watch import MOST_BYTES, BadUrl, Poller, StatusPage
 from echo.deadline import Deadline
 from echo.limits import BEYOND_BUFFERS
@@ -54,7 +53,7 @@ def page(uptime_s: float = 1.0, *rows: Page, pid: int = 1, **totals: int) -> Pag
     }
 
 
-def snapshot(*facts: Any, **more: Any) -> live.Snapshot:
+def snapshot(*facts: Any, **more: Any) -> Snapshot:
     """Return a snapshot of such a page."""
     return parsed(json.dumps(page(*facts, **more)).encode())
 
@@ -123,7 +122,7 @@ def test_rates_come_from_two_snapshots_by_the_daemon_s_clock() -> None:
 @pytest.mark.parametrize(
     "later", [snapshot(12.0, ROW, pid=2), snapshot(10.0, ROW), snapshot(9.0, ROW)]
 )
-def test_there_are_no_rates_between_two_daemons(later: live.Snapshot) -> None:
+def test_there_are_no_rates_between_two_daemons(later: Snapshot) -> None:
     """Nor within one snapshot, nor backwards in time."""
     now = later.since(snapshot(10.0, ROW))
 
@@ -143,10 +142,10 @@ def sessions() -> list[LiveSession]:
     return snapshot(1.0, *rows).sessions
 
 
-@pytest.mark.parametrize("sort", live.SORT_KEYS)
+@pytest.mark.parametrize("sort", SORT_KEYS)
 def test_every_column_sorts(sort: str) -> None:
     """In both directions; equals stay as they came, the oldest first."""
-    key = live.SORT_KEYS[sort]
+    key = SORT_KEYS[sort]
     up = chosen(sessions(), "", sort, descending=False)
     down = chosen(sessions(), "", sort, descending=True)
 

@@ -170,7 +170,7 @@ def parsed(body: bytes) -> Snapshot:
     >>> parsed(b"[]")
     Traceback (most recent call last):
         ...
-    echo.client.live.BadAnswer: its answer is not a daemon's
+    echo.client.snapshot.BadAnswer: its answer is not a daemon's
     """
     try:
         page = orjson.loads(body)
