@@ -50,7 +50,7 @@ class History:
             if self._thinned % THINNING == 0:
                 self._coarse.append(self._fine[0])
             self._thinned += 1
-        uptime, active, totals = self._server.uptime_s, self._server.sessions.active, self._totals()
+        uptime, active, totals = self._server.uptime_s, self._server.slots.active, self._totals()
         self._fine.append((uptime, active, *totals))
 
     def _totals(self) -> tuple[int, int, int, int]:

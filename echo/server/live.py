@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from echo.limits import BACKLOG
 from echo.server.history import History
-from echo.server.server import LINGERING
+from echo.server.listener import BACKLOG
+from echo.server.session import State
 from echo.server.status import Answer
 from echo.version import VERSION
 
@@ -40,7 +40,7 @@ _QUEUE = struct.Struct("24xII")
 _TRAFFIC = struct.Struct("52xI88xI")
 
 
-class State(StrEnum):
+class Activity(StrEnum):
     """What a session is doing; the live page and `echod top` use the same words."""
 
     HANDSHAKING = "handshaking"
@@ -132,9 +132,8 @@ def _queue(sock: socket.socket) -> tuple[int | None, int]:
 
 def _refused(server: EchoServer) -> dict[str, dict[str, int]]:
     """Count the refused connections by reason, and by peer as far as the server counts those."""
-    refusals = server.refusals
-    by_reason = {reason.value: count for reason, count in refusals.by_reason.copy().items()}
-    by_peer: dict[str, int] = dict(getattr(refusals, "by_peer", {}))
+    by_reason = {str(reason): count for reason, count in server.refusals.by_key.copy().items()}
+    by_peer: dict[str, int] = dict(getattr(server, "refused_by_peer", {}))
     return {"by_reason": by_reason, "by_peer": by_peer}
 
 
@@ -156,8 +155,8 @@ def _rows(server: EchoServer) -> bytes:
 
 def _row(session: Session, server: EchoServer) -> dict[str, Any] | None:
     """Describe a session, unless its socket is closed by now."""
-    fd = session.request.fileno()
-    if fd < 0 or not session.placed:
+    fd = session.sock.fileno()
+    if fd < 0 or session.networks is None:
         return None
     counts = session.counted()
     row = {
@@ -169,29 +168,28 @@ def _row(session: Session, server: EchoServer) -> dict[str, Any] | None:
         "duration_s": session.duration_s,
         "received_bytes": counts.received_bytes,
         "sent_bytes": counts.sent_bytes,
-        "state": _state(session, counts, server),
+        "state": _activity(session, counts, server.draining),
         **session.proxy,
     }
     return {**row, "tls": session.tls} if session.tls else row
 
 
-def _state(session: Session, counts: Counts, server: EchoServer) -> State:
-    """Derive the state from what is known anyway: the session pays nothing for being looked at.
+def _activity(session: Session, counts: Counts, draining: bool) -> Activity:
+    """Derive what a session does from what is known anyway: it pays nothing for being looked at.
 
     The kernel tells an exchange under way from one that is stuck: bytes that it could not send
     yet wait for the peer to read. Where the system can't tell, all that is not sent does.
     """
-    if server.draining or session.reason in LINGERING:
-        return State.DRAINING
-    encrypts = hasattr(server.RequestHandlerClass, "certificates")
-    if not session.opened or (encrypts and not session.tls):
-        return State.HANDSHAKING
-    silent_ms, unsent = _tcp_info(session.request, _TRAFFIC) or (None, None)
+    if session.state is State.HANDSHAKING:
+        return Activity.HANDSHAKING
+    if draining or session.reason is not None:
+        return Activity.DRAINING
+    silent_ms, unsent = _tcp_info(session.sock, _TRAFFIC) or (None, None)
     if counts.sent_bytes < counts.received_bytes and unsent != 0:
-        return State.WAITING
+        return Activity.WAITING
     if counts.received_bytes and silent_ms is not None and silent_ms < ECHOING_FOR * 1000:
-        return State.ECHOING
-    return State.IDLE
+        return Activity.ECHOING
+    return Activity.IDLE
 
 
 def _tcp_info(sock: socket.socket, fields: struct.Struct) -> tuple[int, int] | None:

@@ -17,10 +17,11 @@ from proxyprotocol.v2 import ProxyProtocolV2
 
 from echo import EchoClient, Limits
 from echo.events import SERVER_STATE, SESSION_CLOSED
-from echo.limits import BACKLOG, LAST_ENDS, STATUS_CONNECTIONS
+from echo.limits import LAST_ENDS, STATUS_CONNECTIONS
 from echo.server import EchoHandler, EchoServer
 from echo.server.history import COARSE_POINTS, FINE_POINTS, THINNING, History
-from echo.server.live import PIECE, Live, State, listening
+from echo.server.listener import BACKLOG
+from echo.server.live import PIECE, Activity, Live, listening
 from echo.server.proxy import Proxies
 from echo.testing import EventList, RunningServer, running_server
 from tests.authority import Authority
@@ -99,7 +100,7 @@ def test_the_snapshot_has_its_documented_fields(server: RunningServer) -> None:
     assert [set(row) for row in found["sessions"]] == [SESSION, SESSION]
     assert [row["session_id"] for row in found["sessions"]] == [x.session_id for x in live]
     assert [row["received_bytes"] for row in found["sessions"]] == [5, 5]
-    assert {row["state"] for row in found["sessions"]} == {State.ECHOING}
+    assert {row["state"] for row in found["sessions"]} == {Activity.ECHOING}
     assert set(found["ended"][0]) == {*SESSION_CLOSED.fields}
     assert [end["session_id"] for end in found["ended"]] == [
         line["session_id"] for line in reversed(closed)
@@ -160,12 +161,12 @@ def _somaxconn() -> Path:
 def test_a_session_that_exchanges_is_echoing_and_a_silent_one_idle(server: RunningServer) -> None:
     """The state follows from when the last byte came; a session without a byte is idle."""
     with EchoClient(*server.address) as client:
-        wait_until(lambda: [x["state"] for x in snapshot(server)["sessions"]] == [State.IDLE])
+        wait_until(lambda: [x["state"] for x in snapshot(server)["sessions"]] == [Activity.IDLE])
         client.echo(b"x")
         during = snapshot(server)["sessions"][0]["state"]
-        wait_until(lambda: snapshot(server)["sessions"][0]["state"] == State.IDLE)
+        wait_until(lambda: snapshot(server)["sessions"][0]["state"] == Activity.IDLE)
 
-    assert during == State.ECHOING
+    assert during == Activity.ECHOING
 
 
 def test_a_session_whose_peer_does_not_read_waits_and_then_drains(daemon: Start) -> None:
@@ -175,9 +176,9 @@ def test_a_session_whose_peer_does_not_read_waits_and_then_drains(daemon: Start)
         stuck.settimeout(0.3)
         with pytest.raises(TimeoutError):
             _fill(stuck)
-        before = until(process, lambda now: now["sessions"][0]["state"] == State.WAITING)
+        before = until(process, lambda now: now["sessions"][0]["state"] == Activity.WAITING)
         process.send(signal.SIGTERM)
-        after = until(process, lambda now: now["sessions"][0]["state"] == State.DRAINING)
+        after = until(process, lambda now: now["sessions"][0]["state"] == Activity.DRAINING)
         process.send(signal.SIGTERM)
         process.wait()
 
@@ -197,7 +198,7 @@ def test_a_session_that_lingers_is_draining() -> None:
             client.send(b"x")
             client.receive(1)
             states = wait_until(lambda: [x["state"] for x in snapshot(server)["sessions"]])
-            wait_until(lambda: snapshot(server)["sessions"][0]["state"] == State.DRAINING)
+            wait_until(lambda: snapshot(server)["sessions"][0]["state"] == Activity.DRAINING)
 
     assert len(states) == 1
 
@@ -224,7 +225,7 @@ def test_a_proxy_is_named_beside_its_peer() -> None:
 def test_an_encrypted_session_says_how(tmp_path: Path) -> None:
     """The row has the log's fields once the handshake is over; before that it is handshaking."""
     authority = Authority(tmp_path)
-    with running_server(handler=authority.certificates().handler()) as server:
+    with running_server(tls=authority.certificates()) as server:
         with socket.create_connection(server.address):
             wait_until(
                 lambda: [x["state"] for x in snapshot(server)["sessions"]] == ["handshaking"]
@@ -271,7 +272,7 @@ def test_a_session_that_goes_meanwhile_is_left_out(server: RunningServer) -> Non
     with EchoClient(*server.address) as client:
         client.echo(b"x")
         session = server.sessions[0]
-        server.server.sessions.give_back(session.request)
+        server.server.slots.release(session)
         found = snapshot(server)["sessions"]
 
     assert found == []

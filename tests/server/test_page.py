@@ -20,7 +20,7 @@ import pytest
 from echo import EchoClient, Limits
 from echo.events import Reason
 from echo.server.assets import assets
-from echo.server.live import Live, State
+from echo.server.live import Activity, Live
 from echo.server.status import Answer, StatusServer
 from echo.testing import RunningServer, running_server
 from tests.browser import Browser
@@ -131,7 +131,7 @@ def test_sockets_appear_count_and_go(browser: Browser, shown: Shown) -> None:
         last = connect(stack, shown.server, b"x", "127.0.0.7")
         browser.until(f"{CARDS} === 3")
         first = shown.server.sessions[0]
-        numbers = [session.request.fileno() for session in shown.server.sessions]
+        numbers = [session.sock.fileno() for session in shown.server.sessions]
         text = browser.run(f"{card(numbers[0])}.innerText")
         clients = browser.run("[...document.querySelectorAll('.chip')].map(h => h.innerText)")
         listening = browser.run("document.getElementById('listening').innerText")
@@ -219,7 +219,7 @@ def test_the_states_are_the_daemon_s() -> None:
     script = assets()["/page/model.js"]("").body.decode()
     names = script.partition("STATES = [")[2].partition("]")[0]
 
-    assert {name.strip(' "') for name in names.split(",")} == {*State}
+    assert {name.strip(' "') for name in names.split(",")} == {*Activity}
 
 
 def test_every_reason_has_its_words() -> None:
