@@ -116,14 +116,14 @@ def linger(
     """Send the end of the stream, then read and drop what the peer still sends, within bounds.
 
     Closing a socket while input is unread sends a reset, and a reset destroys what the peer has
-    not read yet of the echo. All this is below any TLS layer: the input isn't decrypted.
+    not read yet of the echo. All this is below any TLS: the input isn't decrypted.
     """
     deadline = Deadline(seconds)
     waiter = Waiter(sock)
     try:
-        socket.socket.shutdown(sock, socket.SHUT_WR)
+        sock.shutdown(socket.SHUT_WR)
         while budget > 0 and waiter.readable(deadline.left()) and not deadline.expired:
-            dropped = socket.socket.recv_into(sock, _DISCARD)
+            dropped = sock.recv_into(_DISCARD)
             if not dropped:
                 return
             budget -= dropped
