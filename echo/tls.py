@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 # Bytes that one step reads from the network at the most: two of the largest records.
 RAW_BYTES = 32 * 1024
+# Bytes of a record's payload at the most. So many can be missing for the last byte only, whose
+# step then decrypts a record more than it reads.
+RECORD_BYTES = 16 * 1024
 # Bytes that may come without a byte of payload in them. A record holds up to 16 KiB that can't
 # be decrypted before its last byte is there; key updates, alerts and empty records are short.
 FRUITLESS_BYTES = 64 * 1024
@@ -115,7 +118,7 @@ class TlsSocket:
 
     def recv(self, bufsize: int = 1024, flags: int = 0) -> bytes:
         """Return payload, at most `bufsize` bytes of it; none is the end of the stream."""
-        buffer = bytearray(min(bufsize, RAW_BYTES))
+        buffer = bytearray(min(bufsize, RAW_BYTES + RECORD_BYTES))  # all that a step can decrypt
         del buffer[self.recv_into(buffer, 0, flags) :]
         return bytes(buffer)
 

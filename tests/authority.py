@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trustme
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from echo.client.tls import trusting
 from echo.server.tls import TlsConfig
@@ -37,6 +38,10 @@ class Authority:
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems) * chain)
         issued.private_key_pem.write_to_path(key)
         return cert, key
+
+    def key(self) -> Any:
+        """Return the authority's own private key."""
+        return load_pem_private_key(self._authority.private_key_pem.bytes(), None)
 
     def certificates(self, *, clients: bool = False) -> TlsConfig:
         """Give what a server needs; with `clients` it asks them for a certificate."""
