@@ -77,15 +77,25 @@ def resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
 def peer_of(address: Any) -> tuple[str, int]:
     """Return a peer's IP address and port; an IPv4-mapped IPv6 address is written as IPv4.
 
+    A link-local address is one only with its link, whose name follows behind a `%`.
+
     >>> peer_of(("::ffff:192.0.2.1", 40000, 0, 0))
     ('192.0.2.1', 40000)
     >>> peer_of(("2001:db8::1", 40000, 0, 0))
     ('2001:db8::1', 40000)
+    >>> peer_of(("fe80::1", 40000, 0, 10**6))
+    ('fe80::1%1000000', 40000)
     """
     peer_ip, peer_port = str(address[0]), int(address[1])
     if peer_ip.startswith("::ffff:"):
         mapped = ipaddress.IPv6Address(peer_ip).ipv4_mapped
         peer_ip = str(mapped or peer_ip)
+    scope = address[3] if len(address) > 3 else 0
+    if scope and "%" not in peer_ip:
+        try:
+            peer_ip += f"%{socket.if_indextoname(scope)}"
+        except OSError:  # the link is gone by now
+            peer_ip += f"%{scope}"
     return peer_ip, peer_port
 
 

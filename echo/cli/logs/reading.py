@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
 from echo.cli.failure import FAILED, USAGE, Failure, reason, say
+from echo.cli.networks import network
 from echo.logs.files import DEFAULT_LOG, STDIN, LogFile, named, open_all
 from echo.logs.filters import Filter
 from echo.logs.moments import BadMoment, moment
@@ -58,7 +58,7 @@ class Choice:
             with extra(command):
                 since = moment(self.since, now) if self.since else None
                 return Filter(
-                    peers=tuple(ip_network(peer, strict=False) for peer in self.peer),
+                    peers=tuple(map(network, self.peer)),
                     sessions=self.session,
                     events=self.event,
                     reasons=self.reason,
