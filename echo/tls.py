@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 import select
 import socket
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Bytes that one step reads from the network at the most: two of the largest records.
-RAW_BYTES = 32 * 1024
-# Bytes of a record's payload at the most. So many can be missing for the last byte only, whose
-# step then decrypts a record more than it reads.
+# Bytes that one step reads from the network at the most. OpenSSL's memory for them grows by it.
+RAW_BYTES = 16 * 1024
+# Bytes of payload in a record at the most. OpenSSL may hold all of one but its last byte, so that
+# a step can decrypt this much more than it reads.
 RECORD_BYTES = 16 * 1024
 # Bytes that may come without a byte of payload in them. A record holds up to 16 KiB that can't
 # be decrypted before its last byte is there; key updates, alerts and empty records are short.
@@ -79,8 +78,6 @@ class TlsSocket:
         self._timeout = sock.gettimeout()
         sock.setblocking(False)
         self._lock = threading.Lock()  # OpenSSL allows one thread at a time
-        # Anonymous memory costs the pages that are touched, a bytearray all of them.
-        self._raw = memoryview(mmap.mmap(-1, RAW_BYTES))
         self._unsent = b""  # encrypted, and not yet taken by the kernel
         self._taken = 0  # bytes of payload in it
         self._fruitless = 0  # bytes that came since there was payload
@@ -250,9 +247,10 @@ class TlsSocket:
 
     def _feed(self) -> None:
         """Read from the network once."""
-        count = self._sock.recv_into(self._raw)
+        raw = bytearray(RAW_BYTES)  # always of one size: others would leave holes in the heap
+        count = self._sock.recv_into(raw)
         self._peer_ended = not count  # without a close_notify
-        self._incoming.write(self._raw[:count])
+        self._incoming.write(memoryview(raw)[:count])
         self._fruitless += count
 
     def _send(self, payload: memoryview) -> int:
@@ -260,7 +258,7 @@ class TlsSocket:
         if self._ended:
             raise BrokenPipeError("the stream has ended")
         if self._flush() and payload and not self._taken:
-            self._taken = self._tls.write(payload)
+            self._taken = self._tls.write(payload[:RECORD_BYTES])
             self._flush()
         if self._unsent:
             raise BlockingIOError
