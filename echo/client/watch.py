@@ -14,7 +14,7 @@ from echo.client.snapshot import BadAnswer, Snapshot, parsed
 from echo.client.tls import trusting
 from echo.deadline import Deadline
 from echo.limits import MIB
-from echo.tls import wrap
+from echo.tls import TlsSocket, wrap
 
 if TYPE_CHECKING:
     import socket
@@ -69,11 +69,12 @@ class StatusPage:
         """Return the page's body as it is; raises what `read` raises."""
         deadline = Deadline(self.timeout)
         try:
-            sock, _ = open_connection(self._address, self.timeout)
+            sock: socket.socket | TlsSocket
+            sock = plain = open_connection(self._address, self.timeout)[0]
             try:
                 if self._tls is not None:
                     sock.settimeout(_left(deadline))
-                    sock = wrap(sock, self._tls, server_hostname=self._address[0])
+                    sock = wrap(plain, self._tls, server_hostname=self._address[0])
                 return self._exchange(sock, deadline)
             finally:
                 sock.close()
@@ -82,7 +83,7 @@ class StatusPage:
         except h11.ProtocolError as error:
             raise BadAnswer("it doesn't answer in HTTP") from error
 
-    def _exchange(self, sock: socket.socket, deadline: Deadline) -> bytes:
+    def _exchange(self, sock: socket.socket | TlsSocket, deadline: Deadline) -> bytes:
         """Send the request, and read the answer to its end.
 
         Whatever arrives counts towards `MOST_BYTES` and all waiting towards one deadline: headers,
