@@ -31,6 +31,7 @@ root_doc = "README"
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4
 default_role = "code"  # docstrings have `names` in single quotes
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -54,7 +55,7 @@ NAVIGATION = {
 def complete(_app: Sphinx, page: str, source: list[str]) -> None:
     """Add to a page, as it is read, what only the website has."""
     source[0] = re.sub(
-        r"<!-- (auto\w+): ([\w.]+) -->", r"```{eval-rst}\n.. \1:: \2\n   :members:\n```", source[0]
+        r"<!-- (auto\w+): ([\w.]+) -->", r"```{eval-rst}\n.. \1:: \2\n```", source[0]
     )
     if page == root_doc:
         for caption, pages in NAVIGATION.items():
