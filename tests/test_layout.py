@@ -21,6 +21,7 @@ GROUND = {
     "echo.escape",
     "echo.events",
     "echo.limits",
+    "echo.stdlog",
     "echo.tls",
     "echo.units",
     "echo.version",
