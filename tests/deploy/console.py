@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.waiting import seconds, wait_until
 
 # They change the machine, or need systemd or a container engine.
-ELSEWHERE = re.compile(r"python3 -m venv|/opt/|ln -s /opt/|cp deploy/|systemctl|docker")
+ELSEWHERE = re.compile(r"python3 -m venv|/opt/|ln -s /opt/|cp deploy/|systemctl|sudo|docker")
 SERVING = re.compile(r"echod (--config \S+ )?serve\b|haproxy\b")
 ADMIN = Path("/run/haproxy/admin.sock")
 

@@ -72,7 +72,9 @@ def complaints(folder: Path, unit: str) -> list[str]:
     target.write_text((folder / unit).read_text())
     command = [need("systemd-analyze"), "verify", "--man=no", str(target)]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
-    return [line for line in done.stderr.splitlines() if "echod" in line or str(folder) in line]
+    # Systemd before 255 passes over this limit, and says so.
+    said = [line for line in done.stderr.splitlines() if "'PollLimit" not in line]
+    return [line for line in said if "echod" in line or str(folder) in line]
 
 
 @pytest.mark.parametrize("unit", [*SERVICES, "echod.socket"])
@@ -91,14 +93,6 @@ def test_what_the_page_adds_for_tls_is_valid(more: str, tmp_path: Path) -> None:
     (folder / "tls.conf").write_text(drop_in + more)
 
     assert len(complaints(tmp_path, "echod.service")) == more.count("\n")
-
-
-@pytest.mark.parametrize("unit", SERVICES)
-def test_a_failure_that_lasts_does_not_end_the_restarts(unit: str) -> None:
-    """Five starts take longer than the ten seconds in which systemd allows no more."""
-    (pause,) = settings(unit, "RestartSec")
-
-    assert 5 * int(pause) > 10
 
 
 def test_both_services_have_the_same_sandbox() -> None:
