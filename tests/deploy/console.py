@@ -24,7 +24,7 @@ Result = tuple[str, int | None, str]
 
 
 def blocks(page: str) -> list[list[str]]:
-    """Give the commands of each block, with the lines that follow them."""
+    """Return the commands of each block, with the lines that follow them."""
     return [
         [text.strip() for text in re.split(r"^\$ ", block, flags=re.MULTILINE) if text]
         for block in re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

@@ -44,7 +44,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def settings(unit: str, name: str) -> list[str]:
-    """Give the values of one setting, in their order."""
+    """Return the values of one setting, in their order."""
     lines = (FOLDER / unit).read_text().splitlines()
     return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
@@ -64,7 +64,7 @@ def test_the_exposure_is_low(unit: str) -> None:
 
 
 def complaints(folder: Path, unit: str) -> list[str]:
-    """Give what systemd says against a unit, and the drop-ins that are in `folder` already."""
+    """Return what systemd says against a unit, and the drop-ins that are in `folder` already."""
     for name in (*SERVICES, "echod.socket"):
         text = (FOLDER / name).read_text().replace("/usr/local/bin/echod", sys.executable)
         (folder / name).write_text(text.replace("Documentation=man:echod(1)\n", ""))
@@ -117,7 +117,7 @@ def allowed_calls(unit: str) -> str:
 
 
 def members(name: str) -> set[str]:
-    """Give the system calls of a group, which may hold other groups."""
+    """Return the system calls of a group, which may hold other groups."""
     if not name.startswith("@"):
         return {name}
     command = [need("systemd-analyze"), "syscall-filter", "--no-pager", name]
