@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import structlog
 
 from echo.events import EVENTS, Reason, Refusal, Stop
 
@@ -42,6 +43,16 @@ def test_the_event_table_is_the_vocabulary() -> None:
 def test_the_readme_s_examples_run() -> None:
     """What the README shows of Python is what Python says."""
     failed, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+
+    assert (failed, tried > 0) == (0, True)
+
+
+def test_the_log_page_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the log's page shows of Python is what Python says."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "logs" / "README.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    structlog.reset_defaults()
 
     assert (failed, tried > 0) == (0, True)
 

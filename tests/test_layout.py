@@ -22,7 +22,9 @@ SHARED = {
     "echo.escape",
     "echo.events",
     "echo.limits",
+    "echo.stdlog",
     "echo.tls",
+    "echo.units",
     "echo.version",
 }
 

@@ -19,18 +19,18 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """How many latencies were less than `below_ms`, and not in a band before this one."""
+    """A bucket of the histogram: `count` latencies below `below_ms`, and not in an earlier one."""
 
     below_ms: float
     count: int
 
 
 class Latencies:
-    """Collects latencies in nanoseconds, and gives figures in milliseconds.
+    """Collects latencies in nanoseconds, and reports figures in milliseconds.
 
     Percentiles come from the histogram, to three digits; `count`, `min_ms`, `avg_ms`,
-    `max_ms` and `stddev_ms` are exact. Figures of nothing are None. Memory: 3 MB at the most,
-    however many latencies there are.
+    `max_ms` and `stddev_ms` are exact. Without latencies, figures are None. It takes 3 MB of
+    memory at the most, however many latencies there are.
 
     >>> latencies = Latencies()
     >>> for milliseconds in (1, 2, 3, 4):
@@ -53,7 +53,7 @@ class Latencies:
         return f"<Latencies {self.count}>"
 
     def add(self, nanoseconds: int, times: int = 1) -> None:
-        """Count one latency, or several equal ones."""
+        """Add one latency, or several equal ones."""
         if times == 1:
             self._new.append(nanoseconds)
             if len(self._new) >= BATCH:
@@ -64,30 +64,30 @@ class Latencies:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of latencies."""
         return self._count + len(self._new)
 
     @property
     def min_ms(self) -> float | None:
-        """The least."""
+        """Smallest latency."""
         self._take_in()
         return self._least / NS_PER_MS if self._count else None
 
     @property
     def max_ms(self) -> float | None:
-        """The most."""
+        """Largest latency."""
         self._take_in()
         return self._most / NS_PER_MS if self._count else None
 
     @property
     def avg_ms(self) -> float | None:
-        """The mean."""
+        """Mean latency."""
         self._take_in()
         return self._total / self._count / NS_PER_MS if self._count else None
 
     @property
     def stddev_ms(self) -> float | None:
-        """The standard deviation, as of a whole population."""
+        """Standard deviation of the population."""
         self._take_in()
         if not self._count:
             return None
@@ -95,7 +95,7 @@ class Latencies:
         return math.sqrt(variance) / self._count / NS_PER_MS
 
     def percentile(self, percent: float) -> float | None:
-        """Give the latency that `percent` of all do not exceed."""
+        """Return the latency that `percent` of all do not exceed."""
         self._take_in()
         if not self._count:
             return None
@@ -108,14 +108,14 @@ class Latencies:
         return min(max(highest, self._least), self._most) / NS_PER_MS
 
     def recent_ms(self, percent: float) -> float | None:
-        """Give a percentile of the last thousand or two; for another thread that looks on."""
+        """Return a percentile of the last 1,000 to 2,000; another thread may call it."""
         values = sorted(self._last + self._new)
         if not values:
             return None
         return values[min(len(values) - 1, int(len(values) * percent / 100))] / NS_PER_MS
 
     def bands(self) -> list[Band]:
-        """Give the distribution, from the least to the most, each band up to twice the one before.
+        """Return the histogram, smallest first; each band goes up to twice the one before.
 
         >>> latencies = Latencies()
         >>> for microseconds in (900, 1500, 1900, 7000):

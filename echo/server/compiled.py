@@ -35,6 +35,7 @@ class CompiledHandler(EchoHandler):
     """`EchoHandler` with its loop in C; while payload is logged, the loop in Python takes over."""
 
     loop = "compiled"
+    blocking = True  # the loop in C asks for what it wants with each call
 
     def setup(self) -> None:
         """Prepare the compiled loop, which counts for the session from now on."""
@@ -42,13 +43,13 @@ class CompiledHandler(EchoHandler):
         limits = self.server.limits
         self.session.counts = self.relay = relay.Relay(
             self.request.fileno(),
-            self.server.bell.fileno(),
+            self.server.wakeup.fileno(),
             self.buffer,
             limits.buffer_size,
-            self.server.switches,
+            self.server.flags,
             self.idle_timeout,
             limits.write_timeout,
-            self.deadline.at,
+            self.ends_at,
             limits.max_bytes,
             _processors(self.server.pin),
         )
@@ -59,7 +60,7 @@ class CompiledHandler(EchoHandler):
             if end == relay.FULL:
                 self.enlarge()
                 continue
-            self.request.setblocking(False)  # which the loop in C asks for with each call
+            self.request.setblocking(False)
             if chunk := self.buffer[: self.relay.unseen]:
                 self.show(chunk)
             elif not (chunk := self.receive()):

@@ -31,8 +31,10 @@ OF_THE_HANDLER = ("hook", "deaf", "broken")
 
 def keepalive(numbers: str) -> None:
     """Look for peers that are gone sooner: `keepalive:1/1/2`."""
+    from echo.server import sockets
+
     idle, interval, probes = map(int, numbers.split("/"))
-    limits.KEEPALIVE = (idle, interval, probes)
+    sockets.KEEPALIVE = (idle, interval, probes)
 
 
 def queue(size: str) -> None:
@@ -42,8 +44,10 @@ def queue(size: str) -> None:
 
 def brisk(_: str) -> None:
     """Keep no idle session thread for long: whichever is still there at the end is left over."""
-    limits.SPARE_THREADS = 0
-    limits.SPARE_THREAD_TIMEOUT = 0.2
+    from echo.server import threads
+
+    threads.SPARE_THREADS = 0
+    threads.SPARE_THREAD_TIMEOUT = 0.2
 
 
 def stubborn(_: str) -> None:
@@ -51,6 +55,38 @@ def stubborn(_: str) -> None:
     from echo.server import systemd
 
     systemd.SEND_TIMEOUT = 1000.0
+
+
+# -- the log --------------------------------------------------------------------------------
+
+
+def rotation(fault: str) -> None:
+    """Let the first new log file not be had, twice, after the full one was renamed.
+
+    `rotation:shipped` for want of a descriptor, while another program takes the full file away;
+    `rotation:readonly` since the file system has become read-only, so that no name comes back.
+    """
+    number = errno.EMFILE if fault == "shipped" else errno.EROFS
+    failures = [number, number]
+    real = {name: getattr(os, name) for name in ("open", "rename", "replace")}
+
+    def bad_open(path: str | Path, flags: int, *more: Any, **named: Any) -> int:
+        full = Path(f"{path}.1")
+        if flags & os.O_CREAT and (len(failures) == 1 or (failures and full.exists())):
+            if fault == "shipped" and full.exists():
+                real["rename"](full, f"{path}.99")
+            raise OSError(failures.pop(), f"injected {fault}")
+        return int(real["open"](path, flags, *more, **named))
+
+    def bad(name: str) -> Callable[..., Any]:
+        def rename(*paths: Any) -> Any:
+            if fault == "readonly" and len(failures) == 1:
+                raise OSError(errno.EROFS, "injected readonly")
+            return real[name](*paths)
+
+        return rename
+
+    os.open, os.rename, os.replace = bad_open, bad("rename"), bad("replace")
 
 
 # -- the listening socket -------------------------------------------------------------------
@@ -114,9 +150,9 @@ def threads(fault: str) -> None:
 
 def impatient(_: str) -> None:
     """Give an accept loop up after two looks."""
-    from echo.server import daemon
+    from echo.server import watchdog
 
-    daemon.PATIENCE = 2
+    watchdog.PATIENCE = 2
 
 
 # -- hooks ----------------------------------------------------------------------------------
@@ -175,7 +211,7 @@ def _lose_closing_line(handler: Any) -> None:
 
 
 def _count_twice(handler: Any) -> None:
-    handler.server.sessions.accepted += 1
+    handler.server.sessions.totals.accepted += 1
 
 
 def _say_on_stderr(handler: Any) -> None:
