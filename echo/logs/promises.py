@@ -472,7 +472,8 @@ WITH losses AS (
     FROM (SELECT rowid AS row, count FROM lines WHERE event = '{LOG_DROPPED.name}') dropped
     JOIN runs ON dropped.row BETWEEN runs.first_row AND runs.end_row GROUP BY run
 ), lacking AS (
-    SELECT s.row, session_id, s.state, s.run, closed_row, started_row IS NULL AS begins_late,
+    SELECT s.row, session_id, s.state, s.run, closed_row,
+           started_row IS NULL OR runs.state <> 'stopped' AS begins_late,
            CASE WHEN closed_row IS NULL THEN losses.last_row > s.row
                 ELSE losses.first_row < s.row END AS lossy, lines
     FROM all_sessions s LEFT JOIN runs USING (run) LEFT JOIN losses USING (run)
