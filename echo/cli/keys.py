@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # Signals that end a process by default: the terminal has to be restored first.
 _ENDS = ("SIGTERM", "SIGHUP")
-# The rest of an escape sequence comes with its beginning, or a moment later over a slow line.
+# Seconds to wait for the rest of an escape sequence, which a slow line may deliver later.
 _SEQUENCE_WAIT = 0.05
-# The ways in which terminals write the same keys: xterm's two, and the Linux console's.
+# Terminals send different sequences for a key: xterm has two, the Linux console its own.
 _ARROWS = dict(zip("ABCDHF", ("up", "down", "right", "left", "home", "end"), strict=True))
 _PAGES = {1: "home", 3: "delete", 4: "end", 5: "pgup", 6: "pgdn", 7: "home", 8: "end"}
 _FUNCTIONS = (11, 12, 13, 14, 15, 17, 18, 19, 20, 21)
@@ -44,7 +44,7 @@ _BUTTONS = {"64": "wheel up", "65": "wheel down"}
 
 
 class Keys:
-    """The keyboard of standard input, which has to be a terminal, while it is entered.
+    """Reads keys from standard input, which must be a terminal, inside a `with` block.
 
     Keys arrive at once and are not shown; Ctrl-C, TERM and a hang-up still end the process, with
     the terminal restored.

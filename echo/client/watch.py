@@ -8,7 +8,8 @@ from urllib.parse import quote, urlsplit
 
 import h11
 
-from echo.client.client import READ_BYTES, connected
+from echo.client.client import READ_BYTES
+from echo.client.connecting import open_connection
 from echo.client.snapshot import BadAnswer, Snapshot, parsed
 from echo.client.tls import trusting
 from echo.deadline import Deadline
@@ -68,7 +69,7 @@ class StatusPage:
         """Return the page's body as it is; raises what `read` raises."""
         deadline = Deadline(self.timeout)
         try:
-            sock = connected(*self._address, self.timeout)
+            sock, _ = open_connection(self._address, self.timeout)
             try:
                 if self._tls is not None:
                     sock.settimeout(_left(deadline))

@@ -38,7 +38,7 @@ def demo(*, fast: Flag = False, step: Flag = False) -> None:
             _introduce(stage.duration(keys, fast=fast, step=step))
             _play(theatre, stage.pace(keys, fast=fast, step=step))
     except OSError as error:
-        raise Failure(f"demo: this system's network says: {reason(error)}") from error
+        raise Failure(f"demo: the network of this system failed: {reason(error)}") from error
 
 
 def _keys(*, wanted: bool) -> AbstractContextManager[Keys | None]:
