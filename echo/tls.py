@@ -1,4 +1,4 @@
-"""What both ends need of TLS: a socket that says "not now" as every other one does."""
+"""TLS for both ends: a socket that raises `BlockingIOError` as every other one does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RAW_BYTES = RECORD_BYTES + 512
 FRUITLESS_BYTES = 64 * 1024
 # What Python puts around OpenSSL's words: the library and a name before, its own line after.
 _DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
-# All that OpenSSL says of a file that it can't read is the name of its own part.
+# For a file that it can't read, OpenSSL's text is the name of its own part.
 _PLAINER = {"PEM lib": "not PEM, cut short, or locked with a passphrase"}
 # What a `TlsSocket` passes on, to the socket and to the TLS layer. Whatever else a socket can
 # do stays out of reach: it could send plain text.

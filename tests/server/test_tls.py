@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import re
 import socket
 import socketserver
 import ssl
@@ -416,7 +417,7 @@ def test_a_record_that_was_tampered_with_ends_the_session(
     tap.raw.close()
 
     assert closed["reason"] == "tls_error"
-    assert "decrypt" in closed["detail"]
+    assert re.search("decrypt|record", closed["detail"])  # the words are OpenSSL's, and change
     assert closed["sent_bytes"] == 5
 
 
