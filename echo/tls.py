@@ -81,7 +81,7 @@ class TlsSocket:
         self._unsent = b""  # encrypted, and not yet taken by the kernel
         self._taken = 0  # bytes of payload in it
         self._fruitless = 0  # bytes that came since there was payload
-        self._failure: OSError | None = None  # to be raised by the next read
+        self._failure: OSError | None = None  # to be raised by each call from now on
         self._peer_ended = False
         self._ended = False
 
@@ -258,6 +258,8 @@ class TlsSocket:
 
     def _send(self, payload: memoryview) -> int:
         """Encrypt a record of `payload`; count it once the kernel has taken all of it."""
+        if self._failure is not None:
+            raise self._failure
         if self._ended:
             raise BrokenPipeError("the stream has ended")
         if self._flush() and payload and not self._taken:
