@@ -73,7 +73,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def __init__(self, session: Session, client_address: Any, server: EchoServer) -> None:
         """Serve a session; its socket is `self.request`, as in every handler."""
         self.session = session
-        stream: Any = session.stream
+        stream: Any = session.tls_socket or session.sock
         super().__init__(stream, client_address, server)
 
     def handle(self) -> None:
