@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -39,8 +39,7 @@ from echo.server.systemd import STATUS_NAME, BadDescriptor, Notifier, inherited
 from echo.server.tuning import Pin, fit_descriptors, tune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
     from socketserver import BaseRequestHandler
 
     from echo.server.status import StatusServer
@@ -202,9 +201,7 @@ def _open_log(settings: Logging) -> EventLog:
     try:
         writers = [LogWriter(sink, lock=lock) for sink in sinks]
     except RuntimeError as error:
-        raise Failure(
-            f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
-        ) from error
+        raise _no_thread(error) from error
     return EventLog(*writers, level=settings.log_level, path=path, lock=lock)
 
 
@@ -235,13 +232,15 @@ def _bind(
         raise _cant_listen(error, where, "") from error
 
 
+@contextmanager
 def _status(
     handed_over: socket | None, settings: Monitoring, server: EchoServer, log: EventLog
-) -> AbstractContextManager[StatusServer | None]:
-    """Make the status server, if there is to be one."""
+) -> Iterator[StatusServer | None]:
+    """Run the status server, if there is to be one."""
     where = handed_over or settings.address
     if where is None:
-        return nullcontext()
+        yield None
+        return
     from echo.server.assets import assets
     from echo.server.live import Live
     from echo.server.metrics import Metrics
@@ -254,18 +253,29 @@ def _status(
         "/metrics": Metrics(server, log).page,
         "/healthz": health_of(server),
     }
-    try:
-        return StatusServer(
-            where,
-            pages,
-            log=server.log,
-            names={settings.status_host},
-            each_turn=live.history.tick,
-        )
-    except UnicodeError as error:
-        raise _no_host_name(where, "status-") from error
-    except OSError as error:
-        raise _cant_listen(error, where, "status-") from error
+    with ExitStack() as stack:
+        try:
+            status = StatusServer(
+                where,
+                pages,
+                log=server.log,
+                names={settings.status_host},
+                each_turn=live.history.tick,
+            )
+            stack.enter_context(status)
+        except UnicodeError as error:
+            raise _no_host_name(where, "status-") from error
+        except OSError as error:
+            raise _cant_listen(error, where, "status-") from error
+        except RuntimeError as error:
+            raise _no_thread(error) from error
+        yield status
+
+
+def _no_thread(error: RuntimeError) -> Failure:
+    return Failure(
+        f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
+    )
 
 
 def _no_host_name(where: Any, prefix: str) -> Failure:
