@@ -36,7 +36,7 @@ from echo.server.daemon import Daemon
 from echo.server.faults import Faults, FaultyHandler, FaultyServer, parse_faults
 from echo.server.signals import Signals
 from echo.server.systemd import STATUS_NAME, BadDescriptor, Notifier, inherited
-from echo.server.tuning import Pin, fit_descriptors, tune
+from echo.server.tuning import Pin, fit_descriptors, fit_memory, tune
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def serve(
     }
     sockets = _inherited(listen, monitoring)
     with Signals() as signals:
-        options["limits"] = _fitting(limits)
+        options["limits"] = _fitting(limits, encrypted=certificates is not None)
         options["pin"] = _tune(listen.processor)
         log = _open_log(logging)
         options |= {"log": log.configure(), "log_payload": log.debug}
@@ -168,13 +168,17 @@ def _handler(loop: str) -> type[EchoHandler]:
     return CompiledHandler
 
 
-def _fitting(limits: Limits) -> Limits:
-    """Fit the sessions into the descriptors; say so where the user asked for more."""
-    fitting = fit_descriptors(limits)
+def _fitting(limits: Limits, *, encrypted: bool) -> Limits:
+    """Fit the sessions into descriptors and memory; warn where the user asked for more."""
+    fits = (
+        (fit_descriptors(limits), "the descriptors allow", "the hard limit (ulimit -Hn)"),
+        (fit_memory(limits, tls=encrypted), "the memory allows", "the limit of its cgroup"),
+    )
+    fitting, allowed, advice = min(fits, key=lambda fit: fit[0].max_sessions)
     if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
         say(
-            f"serve: warning: --max-sessions {limits.max_sessions} is more than the descriptors "
-            f"allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)"
+            f"serve: warning: --max-sessions {limits.max_sessions} is more than {allowed}, "
+            f"serving {fitting.max_sessions}: raise {advice}"
         )
     return fitting
 
