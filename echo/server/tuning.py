@@ -25,7 +25,7 @@ SWITCH_INTERVAL = 1.0
 
 # What a session costs in its cgroup, in bytes, the kernel's share and a drain included, and what
 # the daemon costs without any: `python -m benchmarks.memory`, and something to spare.
-SESSION_BYTES = 64 * 1024
+SESSION_BYTES = 96 * 1024
 TLS_SESSION_BYTES = 128 * 1024
 BASE_BYTES = 64 * 1024 * 1024
 # Version 1 writes "no limit" as the largest multiple of a page.
