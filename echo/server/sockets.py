@@ -67,29 +67,64 @@ OUT_OF_CAPACITY = frozenset(
 BROKEN = _NETWORK | {errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE}
 
 
-def resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+def resolve(
+    host: str, port: int, flowinfo: int = 0, scope_id: int = 0
+) -> tuple[socket.AddressFamily, Any]:
     """Return the address family and the address to listen on; raise `OSError` if there is none.
+
+    No host is every IPv4 interface, as in the standard library. Of a name's addresses it is the
+    first that is this machine's; 127.0.0.1 before ::1, since not all clients try ::1.
 
     >>> resolve("127.0.0.1", 9000)[1]
     ('127.0.0.1', 9000)
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
+    if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65,536
+        raise OverflowError(f"port must be from 0 to 65535, not {port}")
+    found = socket.getaddrinfo(
+        host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    choices = [(family, address) for family, _, _, _, address in found]
+    if len(choices) > 1:
+        choices.sort(key=lambda choice: choice[1][0] != "127.0.0.1")
+        choices = [choice for choice in choices if _is_local(*choice)] or choices
+    family, address = choices[0]
+    if scope_id and family == socket.AF_INET6:
+        address = (*address[:2], flowinfo, scope_id)
     return family, address
+
+
+def _is_local(family: socket.AddressFamily, address: Any) -> bool:
+    """Return whether this machine has the address, as far as binding to it tells."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address[0], 0, *address[2:]))
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True
 
 
 def peer_of(address: Any) -> tuple[str, int]:
     """Return a peer's IP address and port; an IPv4-mapped IPv6 address is written as IPv4.
 
+    A link-local address is one only with its link, whose name follows behind a `%`.
+
     >>> peer_of(("::ffff:192.0.2.1", 40000, 0, 0))
     ('192.0.2.1', 40000)
     >>> peer_of(("2001:db8::1", 40000, 0, 0))
     ('2001:db8::1', 40000)
+    >>> peer_of(("fe80::1", 40000, 0, 10**6))
+    ('fe80::1%1000000', 40000)
     """
     peer_ip, peer_port = str(address[0]), int(address[1])
     if peer_ip.startswith("::ffff:"):
         mapped = ipaddress.IPv6Address(peer_ip).ipv4_mapped
         peer_ip = str(mapped or peer_ip)
+    scope = address[3] if len(address) > 3 else 0
+    if scope and "%" not in peer_ip:
+        try:
+            peer_ip += f"%{socket.if_indextoname(scope)}"
+        except OSError:  # the link is gone by now
+            peer_ip += f"%{scope}"
     return peer_ip, peer_port
 
 
@@ -122,14 +157,14 @@ def linger(
     """Send the end of the stream, then read and drop what the peer still sends, within bounds.
 
     Closing a socket while input is unread sends a reset, and a reset destroys what the peer has
-    not read yet of the echo. All this is below any TLS layer: the input isn't decrypted.
+    not read yet of the echo. All this is below any TLS: the input isn't decrypted.
     """
     deadline = Deadline(seconds)
     waiter = Waiter(sock)
     try:
-        socket.socket.shutdown(sock, socket.SHUT_WR)
+        sock.shutdown(socket.SHUT_WR)
         while budget > 0 and waiter.readable(deadline.left()) and not deadline.expired:
-            dropped = socket.socket.recv_into(sock, _DISCARD)
+            dropped = sock.recv_into(_DISCARD)
             if not dropped:
                 return
             budget -= dropped

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HANDLER_HOOKS = ("setup", "handle", "finish")
-OF_THE_HANDLER = ("hook", "deaf", "broken")
+OF_THE_HANDLER = ("hook", "deaf", "broken", "unseen", "mortal")
 
 
 # -- other bounds ---------------------------------------------------------------------------
@@ -55,6 +55,38 @@ def stubborn(_: str) -> None:
     from echo.server import systemd
 
     systemd.SEND_TIMEOUT = 1000.0
+
+
+# -- the log --------------------------------------------------------------------------------
+
+
+def rotation(fault: str) -> None:
+    """Let the first new log file not be had, twice, after the full one was renamed.
+
+    `rotation:shipped` for want of a descriptor, while another program takes the full file away;
+    `rotation:readonly` since the file system has become read-only, so that no name comes back.
+    """
+    number = errno.EMFILE if fault == "shipped" else errno.EROFS
+    failures = [number, number]
+    real = {name: getattr(os, name) for name in ("open", "rename", "replace")}
+
+    def bad_open(path: str | Path, flags: int, *more: Any, **named: Any) -> int:
+        full = Path(f"{path}.1")
+        if flags & os.O_CREAT and (len(failures) == 1 or (failures and full.exists())):
+            if fault == "shipped" and full.exists():
+                real["rename"](full, f"{path}.99")
+            raise OSError(failures.pop(), f"injected {fault}")
+        return int(real["open"](path, flags, *more, **named))
+
+    def bad(name: str) -> Callable[..., Any]:
+        def rename(*paths: Any) -> Any:
+            if fault == "readonly" and len(failures) == 1:
+                raise OSError(errno.EROFS, "injected readonly")
+            return real[name](*paths)
+
+        return rename
+
+    os.open, os.rename, os.replace = bad_open, bad("rename"), bad("replace")
 
 
 # -- the listening socket -------------------------------------------------------------------
@@ -116,6 +148,43 @@ def threads(fault: str) -> None:
         start(thread)
 
     threading.Thread.start = bad_start  # type: ignore[method-assign]
+
+
+def unseen(_: str) -> None:
+    """Let each session leave a thread that fails, which nobody looks after."""
+    from echo.cli import serve
+
+    def fail() -> None:
+        raise LookupError("nobody looks")
+
+    class LeavingHandler(serve.EchoHandler):
+        def finish(self) -> None:
+            super().finish()
+            threading.Thread(target=fail, name="helper", daemon=True).start()
+
+    serve.EchoHandler = LeavingHandler  # type: ignore[misc]
+
+
+def mortal(name: str) -> None:
+    """Let a watched thread end with the first session: `mortal:log-writer`."""
+    from echo.cli import serve
+    from echo.server import daemon
+
+    over = threading.Event()
+
+    class LastHandler(serve.EchoHandler):
+        def finish(self) -> None:
+            super().finish()
+            over.set()
+
+    class Mortal(daemon.Watchdog):
+        def __init__(self, watched: Any) -> None:
+            thread = threading.Thread(target=over.wait, name=name, daemon=True)
+            thread.start()
+            super().__init__([*watched, thread])
+
+    serve.EchoHandler = LastHandler  # type: ignore[misc]
+    daemon.Watchdog = Mortal  # type: ignore[misc]
 
 
 def impatient(_: str) -> None:
