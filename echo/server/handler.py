@@ -80,6 +80,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
         """Run the echo loop."""
         while chunk := self.receive():
             self.send_back(chunk)
+            del chunk  # it would keep the large buffer that a silent session gives back
 
     def setup(self) -> None:
         """Prepare the session's buffer and its limits."""
