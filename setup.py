@@ -5,6 +5,11 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         # Optional: a machine without a compiler installs without it, and echoes in Python.
-        Extension("echo.server.relay", ["echo/server/relay.pyx"], optional=True),
+        Extension(
+            "echo.server.compiled_loop",
+            ["echo/server/compiled_loop.pyx", "echo/server/followers.c"],
+            depends=["echo/server/followers.h"],
+            optional=True,
+        ),
     ]
 )

@@ -11,7 +11,7 @@ from echo.events import Reason
 if TYPE_CHECKING:
     import socket
 
-    from echo.server.relay import Relay
+    from echo.server.compiled_loop import CompiledLoop
 
 
 class SessionEnd(Exception):
@@ -46,7 +46,7 @@ class Session:
     peer_ip: str
     peer_port: int
     thread: int = 0  # the system's number of its thread, once that has begun
-    counts: Counts | Relay = field(default_factory=Counts)
+    counts: Counts | CompiledLoop = field(default_factory=Counts)
     active_sessions: int = 0  # when it got its place, itself included
     reason: Reason = Reason.EOF
     # What only some sessions have to say in their lines, by the log's names.
