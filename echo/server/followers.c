@@ -32,6 +32,9 @@ enum {
     SILENCE = 100 * 1000 * 1000, // ns
     // How often, within the write time-out, a send that waits looks whether the peer takes bytes.
     LOOKS = 16,
+    // A set of which nobody has taken an event for this long is looked after by the other sets' threads,
+    // as its own may wait for a processor.
+    UNSERVED = 300 * 1000, // ns
     MOST_SETS = 64,
     BATCH = 64, // events taken at once
 };
@@ -39,12 +42,13 @@ enum {
 // What `alone` and its steps return beside an `enum end`.
 enum { GO_ON = -1, TOGETHER = -2 };
 
-// The event of a wakeup; a session's event is its descriptor's number. No event holds a pointer, as a
-// session may have left while its event waited to be looked at.
-static const uint64_t WAKEUP = UINT64_MAX;
+// An event is a descriptor's number, with this bit for a wakeup. It is no pointer, as a session may leave
+// while its event waits to be looked at.
+static const uint64_t WAKEUP = 1ull << 32;
 
 struct set {
-    pthread_mutex_t lock; // of all below, and of its members' places
+    _Atomic int64_t served_at; // when somebody last looked after it
+    pthread_mutex_t lock;      // of all below, and of its members' places
     int epoll; // -1 while it has no members
     int size;
     char *buffer; // of whoever is on duty
@@ -324,8 +328,7 @@ static bool has_place(struct set *mine, int number) {
 // Become a member; false where the system has no descriptor or no memory for that.
 static bool join(struct set *mine, struct session *self) {
     struct epoll_event input = {.events = EPOLLIN, .data.u64 = (uint64_t)self->fd};
-    // Edge-triggered: one event, whether the wakeup is here already or not, and however long it stays.
-    struct epoll_event drain = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKEUP};
+    struct epoll_event drain = {.events = EPOLLIN, .data.u64 = WAKEUP | (uint64_t)self->wakeup};
     if (!has_place(mine, self->fd / number_of_sets) || !open_set(mine, self->buffer_size)) return false;
     struct session *stale = *place_of(mine, self->fd);
     if (stale) { // somebody has closed its descriptor while it was here
@@ -369,25 +372,29 @@ static bool echo(struct session *one, char *buffer, size_t size) {
     return false;
 }
 
-static void send_back_drained(struct set *mine) {
+static void send_back_drained(struct set *mine, int wakeup) {
+    epoll_ctl(mine->epoll, EPOLL_CTL_DEL, wakeup, NULL); // it stays readable
     for (int i = 0; i < mine->capacity; i++) {
         struct session *one = mine->members[i];
         if (one && !one->is_back && is_set(one, DRAINING)) send_back(mine, one);
     }
 }
 
-// Do what an event asks for. Holds the lock, but not while it echoes.
-static void serve(struct set *mine, uint64_t event) {
-    if (event == WAKEUP) {
-        send_back_drained(mine);
+// Do what an event asks for, on duty or as a guest from another set. Holds the lock, but not while it
+// echoes. A guest leaves what the thread on duty has to hear of: nothing else ends its wait.
+static void serve(struct set *mine, uint64_t event, char *buffer, size_t size, bool is_guest) {
+    if (event & WAKEUP) {
+        if (!is_guest) send_back_drained(mine, (int)(event - WAKEUP));
         return;
     }
     struct session *one = *place_of(mine, (int)event);
-    if (!one || one->is_back) return; // it left, or is about to, after the event was taken
+    // It left after the event was taken, or is about to, or a guest is at it.
+    if (!one || one->is_back || one->is_served || (is_guest && one == mine->on_duty)) return;
     one->is_served = true;
     pthread_mutex_unlock(&mine->lock);
-    bool stays = echo(one, mine->buffer, mine->buffer_size);
+    bool stays = echo(one, buffer, size);
     int64_t now = clock_now();
+    atomic_store_explicit(&mine->served_at, now, memory_order_relaxed);
     pthread_mutex_lock(&mine->lock);
     one->is_served = false;
     one->last_active = now;
@@ -395,19 +402,35 @@ static void serve(struct set *mine, uint64_t event) {
     else if (one->is_waiting) wake(one);
 }
 
+// Echo for the sets whose own threads don't come to it, without waiting for anything.
+static void look_after_others(const struct set *mine, char *buffer, size_t size) {
+    struct epoll_event ready[BATCH];
+    int64_t now = clock_now();
+    for (struct set *other = sets; other < sets + number_of_sets; other++) {
+        int64_t served_at = atomic_load_explicit(&other->served_at, memory_order_relaxed);
+        if (other == mine || now - served_at < UNSERVED || pthread_mutex_trylock(&other->lock)) continue;
+        atomic_store_explicit(&other->served_at, now, memory_order_relaxed);
+        int count = other->size ? epoll_wait(other->epoll, ready, BATCH, 0) : 0;
+        for (int i = 0; i < count; i++) serve(other, ready[i].data.u64, buffer, size, true);
+        pthread_mutex_unlock(&other->lock);
+    }
+}
+
 // Echo for all members until there is something to do for its own session. Holds the lock, but not
 // while it waits or echoes.
 static void take_duty(struct set *mine, struct session *self) {
     struct epoll_event ready[BATCH];
     mine->on_duty = self;
+    self->is_waiting = false;
     roam(self);
     while (!self->is_back) {
         int64_t limit = time_limit(self);
         if (clock_now() >= limit) break;
         pthread_mutex_unlock(&mine->lock);
+        look_after_others(mine, mine->buffer, mine->buffer_size);
         int count = epoll_wait(mine->epoll, ready, BATCH, milliseconds_until(limit));
         pthread_mutex_lock(&mine->lock);
-        for (int i = 0; i < count; i++) serve(mine, ready[i].data.u64);
+        for (int i = 0; i < count; i++) serve(mine, ready[i].data.u64, mine->buffer, mine->buffer_size, false);
     }
     mine->on_duty = NULL;
 }
@@ -430,10 +453,19 @@ static void together(struct session *self) {
     if (join(mine, self)) {
         // A drain that began before it joined has had its event already.
         while (!self->is_back && !is_set(self, DRAINING) && clock_now() < time_limit(self)) {
-            if (mine->on_duty) sleep_in(mine, self, time_limit(self));
-            else take_duty(mine, self);
+            if (!mine->on_duty && !self->is_served) {
+                take_duty(mine, self);
+                continue;
+            }
+            // A guest's work may be an end, of which a thread on duty would not hear.
+            self->is_waiting = self->is_served;
+            call_next(mine);
+            sleep_in(mine, self, time_limit(self));
         }
-        for (self->is_waiting = true; self->is_served;) pthread_cond_wait(&self->wake, &mine->lock);
+        while (self->is_served) {
+            self->is_waiting = true;
+            pthread_cond_wait(&self->wake, &mine->lock);
+        }
         self->is_waiting = false;
         leave(mine, self);
     } else {

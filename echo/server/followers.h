@@ -2,7 +2,9 @@
 #ifndef FOLLOWERS_H
 #define FOLLOWERS_H
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
