@@ -73,7 +73,7 @@ SESSION_ACCEPTED = Event(
 SESSION_DATA = Event(
     "session.data",
     "debug",
-    "one read; `preview` is its beginning as printable ASCII, escaped",
+    "one read; `preview` is its beginning, as text where it is UTF-8, and escaped",
     ("session_id", "bytes", "preview"),
 )
 SESSION_CLOSED = Event(
@@ -113,9 +113,10 @@ SERVER_STATE = Event(
 SERVER_ERROR = Event(
     "server.error",
     "error",
-    "a fault in the daemon, contained; `where` says in what, `exception` holds the traceback",
+    "a fault in the daemon, contained; `where` says in what, `exception` holds the traceback; "
+    "with `count` the line stands for so many that were the same",
     ("error", "where"),
-    ("exception",),
+    ("exception", "count"),
 )
 SERVER_DRAINING = Event(
     "server.draining",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trustme
 
 from echo.client.tls import trusting
-from echo.server.tls import Certificates
+from echo.server.tls import TlsConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,9 @@ class Authority:
         issued.private_key_pem.write_to_path(key)
         return cert, key
 
-    def certificates(self, *, clients: bool = False) -> Certificates:
+    def certificates(self, *, clients: bool = False) -> TlsConfig:
         """Give what a server needs; with `clients` it asks them for a certificate."""
-        return Certificates(*self.issue("server"), self.ca if clients else None)
+        return TlsConfig(*self.issue("server"), self.ca if clients else None)
 
     def trusting(self, name: str = "", *, days: int = 1) -> ssl.SSLContext:
         """Give what a client needs; with a name it has a certificate of its own."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from echo.client import EchoClient
-from echo.limits import SPARE_THREADS
+from echo.server.threads import SPARE_THREADS
 from tests import vocabulary
 from tests.waiting import seconds, wait_until
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echo.client import EchoClient, EchoEnded, EchoError
-from echo.limits import SPARE_THREADS
+from echo.server.threads import SPARE_THREADS
 from tests import vocabulary
 from tests.process import DaemonProcess
 

@@ -108,4 +108,4 @@ def test_the_server_is_handed_its_handler() -> None:
 def test_the_check_sees_what_it_looks_for() -> None:
     """The layout test can fail: it finds the imports that are there."""
     assert "echo.server.listener" in imports("echo.server.server")
-    assert "echo.limits" in imports("echo.server.handler")
+    assert "echo.events" in imports("echo.server.handler")

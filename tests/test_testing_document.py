@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from echo.testing import Faults, faults
+from echo.server import faults
+from echo.testing import Faults
 from tests.waiting import seconds
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "testing.md"

@@ -33,10 +33,10 @@ from echo.logs.sinks import FileSink, Sink, StreamSink, TerminalSink
 from echo.logs.writer import LogWriter
 from echo.server import EchoHandler, EchoServer
 from echo.server.daemon import Daemon
+from echo.server.faults import Faults, FaultyHandler, FaultyServer, parse_faults
 from echo.server.signals import Signals
 from echo.server.systemd import STATUS_NAME, BadDescriptor, Notifier, inherited
 from echo.server.tuning import Pin, fit_descriptors, tune
-from echo.testing.faults import Faults, FaultyHandler, FaultyServer, parse_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from socketserver import BaseRequestHandler
 
     from echo.server.status import StatusServer
-    from echo.server.tls import Certificates
+    from echo.server.tls import TlsConfig
 
     Kind = tuple[Callable[..., EchoServer], type[BaseRequestHandler]]
 
@@ -80,7 +80,11 @@ def serve(
     faults = _faults(fault)
     certificates = tls.certificates()
     make, handler = _kind(faults, certificates, listen.loop)
-    options: dict[str, Any] = {"proxies": proxying.proxies(), "reuse_port": listen.reuse_port}
+    options: dict[str, Any] = {
+        "proxies": proxying.proxies(),
+        "reuse_port": listen.reuse_port,
+        "tls": certificates,
+    }
     sockets = _inherited(listen, monitoring)
     with Signals() as signals:
         options["limits"] = _fitting(limits)
@@ -92,8 +96,10 @@ def serve(
                 _bind(make, sockets.get("echo") or listen.address, handler, options) as server,
                 _status(sockets.get("status"), monitoring, server, log) as status,
             ):
-                parts: dict[str, Any] = {"certificates": certificates, "status": status}
-                stop = Daemon(server, log, signals, notifier=Notifier(), **parts).run()
+                daemon = Daemon(
+                    server, log, signals, notifier=Notifier(), tls=certificates, status=status
+                )
+                stop = daemon.run()
         finally:
             log.close(LOG_FLUSH_TIMEOUT)
     return 0 if stop is Stop.SIGNAL else SOFTWARE
@@ -136,7 +142,7 @@ def _faults(words: tuple[str, ...]) -> Faults:
         raise Failure(f"serve: --fault can't be used: {error}", USAGE) from error
 
 
-def _kind(faults: Faults, certificates: Certificates | None, loop: str) -> Kind:
+def _kind(faults: Faults, certificates: TlsConfig | None, loop: str) -> Kind:
     """Choose the server and its handler: those that do wrong only where that is asked for."""
     if certificates and faults.active():
         raise Failure("serve: --fault can't speak TLS: leave one of them out", USAGE)
@@ -144,7 +150,7 @@ def _kind(faults: Faults, certificates: Certificates | None, loop: str) -> Kind:
         raise Failure("serve: --loop compiled can't speak TLS: leave one of them out", USAGE)
     if faults.active():
         return partial(FaultyServer, faults=faults), FaultyHandler
-    return EchoServer, certificates.handler() if certificates else _handler(loop)
+    return EchoServer, _handler("python" if certificates else loop)
 
 
 def _handler(loop: str) -> type[EchoHandler]:

@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 from echo.cli.failure import CONFIG, USAGE, Failure
 from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT
 from echo.server.proxy import Proxies
-from echo.server.tls import BadCertificate, Certificates
+from echo.server.tls import BadCertificate, TlsConfig
 
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
@@ -97,14 +97,14 @@ class Encryption:
     tls_client_ca: Path | None = None
     """PEM file of the authorities from which each client needs a certificate."""
 
-    def certificates(self) -> Certificates | None:
+    def certificates(self) -> TlsConfig | None:
         """Read what is to be served, if anything is."""
         if self.tls_cert is None or self.tls_key is None:
             if self.tls_cert or self.tls_key or self.tls_client_ca:
                 raise Failure("serve: TLS needs both --tls-cert and --tls-key: give both", USAGE)
             return None
         try:
-            return Certificates(self.tls_cert, self.tls_key, self.tls_client_ca)
+            return TlsConfig(self.tls_cert, self.tls_key, self.tls_client_ca)
         except BadCertificate as error:
             raise Failure(
                 f"serve: can't use --tls-cert, --tls-key or --tls-client-ca: {error}; "

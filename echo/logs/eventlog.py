@@ -58,6 +58,11 @@ class EventLog:
         return self._writers[0].dropped
 
     @property
+    def threads(self) -> list[threading.Thread]:
+        """The threads that write it, for somebody who looks after them."""
+        return [writer._thread for writer in self._writers]
+
+    @property
     def queue_length(self) -> int:
         """Lines of the log proper that wait to be written."""
         return self._writers[0].queue_length

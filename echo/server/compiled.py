@@ -35,6 +35,7 @@ class CompiledHandler(EchoHandler):
     """`EchoHandler` with its loop in C; while payload is logged, the loop in Python takes over."""
 
     loop = "compiled"
+    blocking = True  # the loop in C asks for what it wants with each call
 
     def setup(self) -> None:
         """Prepare the compiled loop, which counts for the session from now on."""
@@ -42,20 +43,20 @@ class CompiledHandler(EchoHandler):
         limits = self.server.limits
         self.session.counts = self.compiled_loop = compiled_loop.CompiledLoop(
             self.request.fileno(),
-            self.server.bell.fileno(),
-            self.server.switches,
+            self.server.wakeup.fileno(),
+            self.server.flags,
             limits.buffer_size,
             self.idle_timeout,
             limits.write_timeout,
-            self.deadline.at,
+            self.ends_at,
             limits.max_bytes,
             _processors(self.server.pin),
         )
 
     def handle(self) -> None:
-        """Run the compiled loop, and show the reads that it leaves to Python."""
+        """Run the compiled loop; show each read that it leaves to Python."""
         while (end := self.compiled_loop.run()) == compiled_loop.SHOW:
-            self.request.setblocking(False)  # which the compiled loop asks for with each call
+            self.request.setblocking(False)
             if not (chunk := self.receive()):
                 return
             self.send_back(chunk)

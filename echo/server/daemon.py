@@ -13,18 +13,19 @@ from echo.server.listener import describe
 from echo.server.signals import STOPPING
 from echo.server.systemd import Notifier
 from echo.server.tls import BadCertificate
+from echo.server.watchdog import Watchdog, WatchedThread
 from echo.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from echo.server.server import EchoServer
     from echo.server.signals import Signals
     from echo.server.status import StatusServer
-    from echo.server.tls import Certificates
+    from echo.server.tls import TlsConfig
 
-# Seconds between two looks at the accept loop, and the looks without a sign of life after
-# which it is given up. When nothing happens, a turn takes half of the time between two looks.
+# Seconds between two looks at the threads that are to live as long as the daemon.
 LOOK_INTERVAL = 1.0
-PATIENCE = 10
 # A service manager that wants to hear more often than this won't be obeyed.
 LEAST_INTERVAL = 0.05
 
@@ -38,6 +39,10 @@ class Log(Protocol):
     def dropped(self) -> int:
         """Lines that were lost."""
 
+    @property
+    def threads(self) -> Sequence[threading.Thread]:
+        """The threads that write it."""
+
     def reopen(self) -> None:
         """Open the log file anew."""
 
@@ -47,8 +52,8 @@ class Daemon:
 
     TERM and INT drain, a second one cuts; HUP reopens the log and reads the certificate again;
     USR1 logs the state; USR2 switches debug events on and off. The accept loop has a thread of
-    its own, and the main thread is its watchdog: a daemon that can't accept any more ends
-    instead of staying deaf.
+    its own. The main thread is the watchdog of this thread and of all others that are to live as
+    long as the daemon: without one of them it ends instead of staying deaf or blind.
     """
 
     def __init__(
@@ -58,43 +63,50 @@ class Daemon:
         signals: Signals,
         *,
         notifier: Notifier | None = None,
-        certificates: Certificates | None = None,
+        tls: TlsConfig | None = None,
         status: StatusServer | None = None,
     ) -> None:
         self.server = server
         self.log = log
         self.signals = signals
         self.notifier = notifier or Notifier({})
-        self.certificates = certificates
+        self.tls = tls
         self.status = status
-        # Three times within the watchdog's time: one look may come late, one find no turn.
+        # Three times within the manager's time: one look may come late, one find no heartbeat.
         wanted = max(self.notifier.watchdog / 3, LEAST_INTERVAL)
         self._look_interval = min(LOOK_INTERVAL, wanted)
         self._usual_level = log.level
-        self._failure: BaseException | None = None
-        self._acceptor = threading.Thread(target=self._accept, name="accept", daemon=True)
-        self._turns_seen = -1
-        self._silent = 0
+        self._acceptor = WatchedThread(
+            "accept loop",
+            lambda: server.serve_forever(self._look_interval / 2),
+            lambda: server.heartbeat,
+        )
+        watched = [self._acceptor, *log.threads, *([status.thread] if status else [])]
+        self._watchdog = Watchdog(watched)
         self._next_look = Deadline(0)
 
     def run(self) -> Stop:
-        """Serve; say why it ended. All sessions are closed and logged by then."""
-        self._started()
-        self._start_accepting()
-        reason = self._serve()
-        self.server.start_draining()
-        self.server.cut()
-        self.server.refusals.flush()
-        self.server.emit(
-            events.SERVER_STOPPED,
-            reason=reason.value,
-            **self.server.totals(),
-            uptime_s=self.server.uptime_s,
-        )
+        """Serve, and return why it ended. All sessions are closed and logged by then."""
+        hook, threading.excepthook = threading.excepthook, self._report_thread
+        try:
+            self._started()
+            reason = self._serve()
+            self.server.start_draining()
+            self.server.cut()
+            self.server.flush_shared_lines()
+            self.server.emit(
+                events.SERVER_STOPPED,
+                reason=reason.value,
+                **self.server.totals(),
+                uptime_s=self.server.uptime_s,
+            )
+        finally:
+            threading.excepthook = hook
         return reason
 
     def _started(self) -> None:
         host, port = self.server.server_address[:2]
+        status = self.status.server_address[:2] if self.status else ()
         self.server.emit(
             events.SERVER_STARTED,
             host=host,
@@ -103,56 +115,41 @@ class Daemon:
             version=VERSION,
             loop=self.server.loop,
             limits=self.server.limits.as_dict(),
-            **self._status_facts(),
+            **dict(zip(("status_host", "status_port"), status, strict=False)),
         )
 
-    def _status_facts(self) -> dict[str, str | int]:
-        if self.status is None:
-            return {}
-        host, port = self.status.server_address[:2]
-        return {"status_host": str(host), "status_port": int(port)}
-
-    def _start_accepting(self) -> None:
+    def _serve(self) -> Stop:
+        """Serve until a signal asks for the end, or a thread is lost."""
         try:
             self._acceptor.start()
-            self.notifier.ready()
         except RuntimeError as error:  # the system has no thread left
-            self._failure = error
-
-    def _accept(self) -> None:
-        try:
-            self.server.serve_forever(self._look_interval / 2)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the daemon is deaf
-            self._failure = error
-
-    def _serve(self) -> Stop:
-        while self._accepting():
-            self._tell()
+            self.server.emit(events.SERVER_ERROR, error=describe(error), where=self._acceptor.name)
+            return Stop.ERROR
+        self.notifier.ready()
+        while True:
+            lost = self._lost_thread()
+            if lost is not None:
+                self.server.emit(events.SERVER_ERROR, where=lost[0], error=lost[1])
+                return Stop.ERROR
+            self._notify()
             name = self.signals.wait(self._look_interval)
             if name in STOPPING:
                 self._drain(name)
                 return Stop.SIGNAL
             self._answer(name)
-        return Stop.ERROR
 
-    def _accepting(self) -> bool:
-        """Look whether the accept loop lives, and report it if it doesn't."""
-        if self._failure is not None:
-            self._give_up(describe(self._failure))
-            return False
-        if not self._next_look.expired:  # a signal came in between
-            return True
-        # Counted in looks, not in seconds: a stopped process (SIGSTOP) has not looked.
+    def _lost_thread(self) -> tuple[str, str] | None:
+        """Look after the threads, unless a signal came in between two looks."""
+        if not self._next_look.expired and self._acceptor.failure is None:
+            return None
         self._next_look = Deadline(LOOK_INTERVAL)
-        self._silent = self._silent + 1 if self.server.turns == self._turns_seen else 0
-        self._turns_seen = self.server.turns
-        if self._silent >= PATIENCE:
-            self._give_up(f"no sign of life for {PATIENCE} s")
-            return False
-        return True
+        return self._watchdog.look()
 
-    def _give_up(self, error: str) -> None:
-        self.server.emit(events.SERVER_ERROR, error=error, where="accept loop")
+    def _report_thread(self, ended: threading.ExceptHookArgs) -> None:
+        """Report the exception that ended a thread, which Python would print on stderr."""
+        if ended.exc_value is not None:
+            name = ended.thread.name if ended.thread else "a thread"
+            self.server.report(ended.exc_value, name)
 
     def _answer(self, name: str | None) -> None:
         if name == "SIGHUP":
@@ -162,18 +159,18 @@ class Daemon:
         elif name == "SIGUSR2":
             self._toggle_debug()
 
-    def _tell(self) -> None:
-        """Tell the service manager that all is well, and how many are served."""
-        sessions = self.server.sessions
-        self.notifier.alive(self.server.turns)
-        self.notifier.status(f"{sessions.active}/{sessions.limits.max_sessions} sessions")
+    def _notify(self) -> None:
+        """Report to the service manager that all is well, and how many sessions there are."""
+        slots = self.server.slots
+        self.notifier.alive(self.server.heartbeat)
+        self.notifier.status(f"{slots.active}/{slots.limit} sessions")
 
     def _reload(self) -> None:
         self.notifier.reloading()
         self.log.reopen()
         try:
-            if self.certificates is not None:
-                self.certificates.reload()
+            if self.tls is not None:
+                self.tls.reload()
         except BadCertificate as error:  # the old one goes on
             self.server.emit(events.SERVER_ERROR, error=str(error), where="certificates")
         self.notifier.ready()
@@ -196,7 +193,7 @@ class Daemon:
     def _drain(self, name: str) -> None:
         deadline = Deadline(self.server.limits.drain_timeout)
         self.server.emit(
-            events.SERVER_DRAINING, signal=name, active_sessions=self.server.sessions.active
+            events.SERVER_DRAINING, signal=name, active_sessions=self.server.slots.active
         )
         self.server.start_draining()
         self.notifier.stopping()  # by now a manager that reads nothing takes nobody's time

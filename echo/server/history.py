@@ -35,5 +35,5 @@ class History:
             return
         self._next = Deadline(self._step)
         uptime, totals = self._server.uptime_s, self._server.sessions.byte_totals()
-        active = self._server.sessions.active
+        active = self._server.slots.active
         self.points.append((uptime, active, totals["received_bytes"], totals["sent_bytes"]))

@@ -1,4 +1,4 @@
-"""The listening socket and its accept loop, which outlives whatever a connection brings."""
+"""The listening socket and its accept loop, which goes on whatever a connection brings."""
 
 from __future__ import annotations
 
@@ -15,28 +15,41 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from echo import events
-from echo.limits import BACKLOG, EXHAUSTED_PAUSE
+from echo.server.shared_lines import SharedLines
+from echo.server.slots import Connection, Slots
 from echo.server.sockets import (
     GONE_BEFORE_ACCEPT,
     OUT_OF_CAPACITY,
+    peer_of,
     resolve,
     set_session_options,
 )
-from echo.server.waiting import Bell, Waiter
+from echo.server.waiting import Waiter, Wakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from echo.events import Event
 
-# Lets other threads have the processor, where the system can be asked to.
-give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
+# The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a
+# burst of 500 connects wait for seconds.
+BACKLOG = 4096
+# Out of descriptors, the accept loop tries again after this many seconds.
+EXHAUSTED_PAUSE = 0.1
+# Connections that are accepted before the loop looks at anything else, and before it lets
+# their sessions run: without that it would begin hundreds before one is served.
+BATCH = 64
+RUN = 16
 # Seconds that `shutdown` gives the accept loop to see that it is to stop.
 SHUTDOWN_GRACE = 1.0
+# Seconds within which the same failure shares one line in the log.
+ERROR_PERIOD = 1.0
 
 
 class ListeningServer(socketserver.ThreadingTCPServer):
     """A `ThreadingTCPServer` whose accept loop goes on until it is told to stop.
+
+    What goes through socketserver's hooks as the `request` is a `Connection`: the accepted
+    socket with its peer and its slot. `verify_request` takes the slot, `close_request` gives it
+    back, and so does whatever fails in between.
 
     In the framework's own loop an exception in `verify_request` ends the server, and an error
     of accept is swallowed, whether it is this connection's (go on), the system's (wait: else
@@ -44,30 +57,32 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     Here each has its own answer, and an event.
 
     `server_address` is where to listen, or a socket that listens already and is the server's
-    from then on. Raises `OSError` when the address can't be resolved or bound.
+    from then on. Events go to `log`, a structlog logger. Raises `OSError` when the address
+    can't be resolved or bound.
     """
 
-    # On Windows this option lets others take the port over.
-    allow_reuse_address = os.name == "posix"
+    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = BACKLOG
-    # Connections taken off the backlog before the accept loop looks at anything else.
-    accept_batch = 64
-    # ... and before it lets their sessions run: it would begin hundreds before one is served.
-    accept_run = 16
+    # Linux hands the listening socket's options on to each accepted one.
+    inherits_options = sys.platform == "linux"
 
     def __init__(
         self,
         server_address: tuple[str, int] | socket.socket,
         handler: type[socketserver.BaseRequestHandler],
         *,
+        slots: Slots,
         log: Any = None,
         reuse_port: bool = False,
     ) -> None:
+        self.slots = slots
         self.log = structlog.get_logger("echo") if log is None else log
         self.log_failures = 0
-        self.turns = 0  # of the accept loop: by them a watchdog sees that it lives
+        self.errors = SharedLines(self._write_error, ERROR_PERIOD)
+        self.shared_lines = [self.errors]
+        self.heartbeat = 0  # counts the accept loop's iterations: a watchdog sees that it lives
         self.allow_reuse_port = reuse_port
         if isinstance(server_address, socket.socket):
             self._ready: socket.socket | None = server_address
@@ -78,17 +93,18 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         self._exhausted_since: float | None = None
         self._broken_in_a_row = 0
         self._stopping = False
-        self._stop_bell = Bell()
+        self._stop = Wakeup()
+        self._loop_lock = threading.Lock()
         self._loop_over = threading.Event()
         self._loop_over.set()
         try:
             super().__init__(address, handler)
         except BaseException:
-            self._stop_bell.close()
+            self._stop.close()
             raise
 
     def emit(self, event: Event, **fields: Any) -> None:
-        """Write one event. Whatever is wrong with the log is no session's concern."""
+        """Write one event. A logger that fails harms no session: failures are only counted."""
         try:
             getattr(self.log, event.level)(event.name, **fields)
         except Exception:  # noqa: BLE001 - the logger is the caller's and may raise anything
@@ -107,7 +123,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         super().server_bind()
 
     def server_activate(self) -> None:
-        """Listen, with the options that each session's socket is to have."""
+        """Listen, with the options that each accepted socket is to have."""
         set_session_options(self.socket)
         self.socket.setblocking(False)
         super().server_activate()
@@ -117,18 +133,26 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Accept until `shutdown`; raise `OSError` for what is wrong with the listening socket.
 
-        Looks up every `poll_interval` seconds at the latest, for `service_actions`. After a
-        `shutdown` nothing listens any more, while sessions go on: who comes then is refused at
-        once, and may ask another daemon, instead of waiting for a reset.
+        Every `poll_interval` seconds at the latest it calls `service_actions`. Once `shutdown`
+        was called it closes the listening socket, while sessions go on: later clients are
+        refused at once and may ask another daemon, instead of waiting for a reset. After a
+        `shutdown` it returns at once.
         """
-        self._loop_over.clear()
-        waiter = Waiter(self.socket, self._stop_bell)
+        with self._loop_lock:
+            if self._stopping:
+                return
+            self._loop_over.clear()
+        waiter = Waiter(self.socket, self._stop)
         try:
             while not self._stopping:
                 if waiter.readable(poll_interval):
-                    self._accept_some()
-                self._look_after()
-                self.turns += 1
+                    self._accept_batch()
+                try:
+                    self.service_actions()
+                except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
+                    self.report(error, "service_actions")
+                    self._pause()
+                self.heartbeat += 1
         finally:
             if self._stopping:
                 self.socket.close()
@@ -137,49 +161,69 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     def shutdown(self) -> None:
         """Stop accepting, for good, and wait up to 1 s for the loop to end; sessions go on.
 
-        Only the first call waits: a loop that hangs costs a stop its second once.
+        Only the first call waits: a loop that hangs costs a stop its second once. A loop that
+        has not begun yet never begins.
         """
-        first, self._stopping = not self._stopping, True
-        self._stop_bell.ring()
+        with self._loop_lock:
+            first, self._stopping = not self._stopping, True
+        self._stop.set()
         self._loop_over.wait(SHUTDOWN_GRACE if first else 0)
 
-    def _accept_some(self) -> None:
-        for taken in range(1, self.accept_batch + 1):
-            if self._stopping or not self._accept_one():
+    def _accept_batch(self) -> None:
+        """Accept what waits, at most `BATCH` connections, each as far as its own thread."""
+        for taken in range(1, BATCH + 1):
+            if self._stopping:
                 return
-            if taken % self.accept_run == 0:
-                give_way()
+            try:
+                connection, address = self.get_request()
+            except OSError as error:
+                if self._goes_on_after(error):
+                    continue
+                return
+            except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
+                self.report(error, "get_request")
+                self._pause()
+                return
+            self.heartbeat += 1
+            self._broken_in_a_row = 0
+            try:
+                if self.verify_request(connection, address):
+                    self.process_request(connection, address)
+                else:
+                    self.close_request(connection)
+            except Exception:  # noqa: BLE001 - as above: this connection ends, the next is served
+                self.contain(connection, address)
+                self.discard(connection)
+            if taken % RUN == 0:
+                os.sched_yield() if hasattr(os, "sched_yield") else time.sleep(0)
         self._resumed()
 
-    def _accept_one(self) -> bool:
-        """Take one connection as far as its own thread; False when it's time to wait again."""
-        try:
-            request, address = self.get_request()
-        except OSError as error:
-            return self._accept_failed(error)
-        except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
-            self._report(error, "get_request")
-            self._pause()
-            return False
-        self.turns += 1
-        self._broken_in_a_row = 0
-        self._admit(request, address)
-        return True
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection, with the session's options on its socket."""
+        sock, address = self.socket.accept()
+        if not self.inherits_options:
+            try:
+                set_session_options(sock)
+            except OSError as error:  # it was reset meanwhile: its own error, not the listener's
+                sock.close()
+                raise ConnectionAbortedError(*error.args) from error
+        return self.connection(sock, *peer_of(address)), address
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept, and see to it that the new socket has the session's options."""
-        request, address = self.socket.accept()
-        if sys.platform != "linux":  # pragma: no cover - there it inherits them
-            set_session_options(request)
-        return request, address
+    def connection(self, sock: socket.socket, peer_ip: str, peer_port: int) -> Connection:
+        """Return what is to go through the hooks for an accepted socket."""
+        return Connection(sock, peer_ip, peer_port)
 
-    def _accept_failed(self, error: OSError) -> bool:
-        if isinstance(error, BlockingIOError):
+    def _goes_on_after(self, error: OSError) -> bool:
+        """Answer an error of accept(2): return True to accept the next, False to wait for it.
+
+        The errors are sorted as accept(2) lists them. Raises what is the listening socket's own.
+        """
+        if isinstance(error, BlockingIOError):  # nobody waits any more
             self._resumed()
             return False
-        if error.errno in GONE_BEFORE_ACCEPT:
+        if isinstance(error, ConnectionAbortedError) or error.errno in GONE_BEFORE_ACCEPT:
             self._broken_in_a_row += 1
-            if self._broken_in_a_row % self.accept_batch == 0:  # or the loop would spin
+            if self._broken_in_a_row % BATCH == 0:  # or the loop would spin
                 self._pause()
             return True
         if error.errno not in OUT_OF_CAPACITY:
@@ -191,7 +235,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         return False
 
     def _resumed(self) -> None:
-        """Call an exhaustion over: nobody waits any more, or a whole batch got in.
+        """Report an exhaustion as over: nobody waits any more, or a whole batch got in.
 
         One connection that got in is no end of it: at the limit each session that closes lets
         one in, and each would be a pair of lines.
@@ -203,24 +247,12 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
     def _pause(self) -> None:
         """Let the cause of a failure pass, unless it is time to stop."""
-        Waiter(self._stop_bell).readable(EXHAUSTED_PAUSE)
+        Waiter(self._stop).readable(EXHAUSTED_PAUSE)
 
-    def _look_after(self) -> None:
-        try:
-            self.service_actions()
-        except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
-            self._report(error, "service_actions")
-            self._pause()
-
-    def _admit(self, request: socket.socket, address: Any) -> None:
-        try:
-            if self.verify_request(request, address):
-                self.process_request(request, address)
-            else:
-                self.close_request(request)
-        except Exception:  # noqa: BLE001 - as above: this connection ends, the next is served
-            self._contain(request, address)
-            self._discard(request)
+    def service_actions(self) -> None:
+        """Write the lines that failures share and that are due."""
+        for lines in self.shared_lines:
+            lines.flush_due()
 
     # -- what goes wrong ----------------------------------------------------------------
 
@@ -229,33 +261,54 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         del request, client_address
         error = sys.exception()
         if error is not None:
-            self._report(error, traceback.extract_tb(error.__traceback__)[-1].name)
+            self.report(error, traceback.extract_tb(error.__traceback__)[-1].name)
 
-    def _contain(self, request: Any, client_address: Any) -> None:
+    def contain(self, request: Any, client_address: Any) -> None:
+        """Call `handle_error`, and report an exception of that, too."""
         try:
             self.handle_error(request, client_address)
         except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
-            self._report(error, "handle_error")
+            self.report(error, "handle_error")
 
-    def _report(self, error: BaseException, where: str) -> None:
-        self.emit(
-            events.SERVER_ERROR,
-            error=describe(error),
-            where=where,
-            exception="".join(traceback.format_exception(error)),
-        )
+    def report(self, error: BaseException, where: str) -> None:
+        """Write a `server.error` with the traceback; the same one soon again shares a line."""
+        text = describe(error)
+        trace = "".join(traceback.format_exception(error))
+        self.errors.add((where, type(error)), error=text, where=where, exception=trace)
 
-    def _discard(self, request: socket.socket) -> None:
-        """Close past the hook that failed."""
+    def flush_shared_lines(self) -> None:
+        """Write what is left of the lines that failures share."""
+        for lines in self.shared_lines:
+            lines.flush()
+
+    def _write_error(self, count: int, fields: dict[str, Any]) -> None:
+        more = {"count": count} if count > 1 else {}
+        self.emit(events.SERVER_ERROR, **fields, **more)
+
+    # -- the end ------------------------------------------------------------------------
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self.close_request(request)
+
+    def close_request(self, request: Any) -> None:
+        """Give the slot back, then the descriptor: a peer that sees the end may come again."""
+        self.slots.release(request)
+        request.sock.close()
+
+    def discard(self, connection: Any) -> None:
+        """Give a connection's slot and descriptor back past the hooks, of which one has failed."""
+        self.slots.release(connection)
         with suppress(OSError):
-            socket.socket.close(request)
+            socket.socket.close(connection.sock)
 
     def server_close(self) -> None:
-        """Give the listening socket and the bell back."""
+        """Close the listening socket, and write what is left of shared lines."""
+        self.flush_shared_lines()
         super().server_close()
-        self._stop_bell.close()
+        self._stop.close()
 
 
 def describe(error: BaseException) -> str:
-    """Name an error and say what it says, as the traceback does: whatever its `str` does."""
+    """Return an error's class and text as a traceback shows them, even if its `str` raises."""
     return traceback.format_exception_only(error)[-1].rstrip()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from echo.limits import BACKLOG, LIVE_AGE, LIVE_PAUSE, LIVE_PIECE, LIVE_SHARE
+from echo.limits import LIVE_AGE, LIVE_PAUSE, LIVE_PIECE, LIVE_SHARE
 from echo.server.history import History
-from echo.server.server import LINGERING
+from echo.server.listener import BACKLOG
+from echo.server.session import State
 from echo.server.status import Answer
 from echo.version import VERSION
 
@@ -132,8 +133,8 @@ def _rows(server: EchoServer) -> bytes:
 
 def _row(session: Session, draining: bool) -> dict[str, Any] | None:
     """Describe a session, unless its socket is closed by now."""
-    fd = session.request.fileno()
-    if fd < 0 or not session.placed:
+    fd = session.sock.fileno()
+    if fd < 0 or session.networks is None:
         return None
     counts = session.counted()
     row = {
@@ -153,6 +154,8 @@ def _row(session: Session, draining: bool) -> dict[str, Any] | None:
 
 def _state(session: Session, counts: Counts, draining: bool) -> str:
     """Say what it does, by its counts: it pays nothing for being looked at."""
-    if draining or session.reason in LINGERING:
+    if session.state is State.HANDSHAKING:
+        return "handshaking"
+    if draining or session.reason is not None:
         return "draining"
     return "sending" if counts.sent_bytes < counts.received_bytes else "reading"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from enum import StrEnum
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -18,11 +18,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from echo.events import Reason, Refusal
-from echo.server.sessions import DURATION_BOUNDS
 from echo.server.status import Answer
+from echo.server.totals import DURATION_BOUNDS
 from echo.version import VERSION
-
-R = TypeVar("R", bound=StrEnum)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,29 +80,32 @@ class Metrics(Collector):
         )
 
     def _sessions(self) -> Iterator[Metric]:
-        sessions = self._server.sessions
-        yield GaugeMetricFamily("echod_sessions_active", "Sessions now.", sessions.active)
+        slots, totals = self._server.slots, self._server.sessions.totals
+        yield GaugeMetricFamily("echod_sessions_active", "Sessions now.", slots.active)
         yield GaugeMetricFamily(
-            "echod_sessions_limit", "Sessions there may be at once.", sessions.limits.max_sessions
+            "echod_sessions_limit", "Sessions there may be at once.", slots.limit
         )
         yield CounterMetricFamily(
-            "echod_sessions_accepted", "Sessions that began.", sessions.accepted
+            "echod_sessions_accepted", "Sessions that began.", totals.accepted
         )
         yield _by_reason(
             "echod_sessions_refused",
             "Connections that did not become a session.",
             Refusal,
-            self._server.refusals.by_reason,
+            self._server.refusals.by_key,
         )
-        yield _by_reason("echod_sessions_closed", "Sessions that ended.", Reason, sessions.reasons)
+        yield _by_reason("echod_sessions_closed", "Sessions that ended.", Reason, totals.reasons)
         yield self._durations()
 
     def _durations(self) -> Metric:
-        durations = self._server.sessions.durations
+        totals = self._server.sessions.totals
         bounds = [*map(str, DURATION_BOUNDS), "+Inf"]
-        buckets = list(zip(bounds, accumulate(durations.counts), strict=True))
+        buckets = list(zip(bounds, accumulate(totals.durations), strict=True))
         return HistogramMetricFamily(
-            "echod_session_duration_seconds", "How long sessions lasted.", buckets, durations.total
+            "echod_session_duration_seconds",
+            "How long sessions lasted.",
+            buckets,
+            totals.duration_s,
         )
 
     def _bytes(self) -> Iterator[Metric]:
@@ -116,7 +117,7 @@ class Metrics(Collector):
             )
 
 
-def _by_reason(name: str, text: str, reasons: type[R], counts: Mapping[R, int]) -> Metric:
+def _by_reason(name: str, text: str, reasons: type[StrEnum], counts: Mapping[Any, int]) -> Metric:
     """Count by reason: those that have not happened yet are there, too, as 0."""
     family = CounterMetricFamily(name, text, labels=["reason"])
     for reason in reasons:

@@ -1,4 +1,4 @@
-"""The PROXY protocol: who the peer is, in the words of a load balancer that is believed."""
+"""The PROXY protocol: the client's address, as a trusted load balancer reports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from proxyprotocol.result import is_ipv4, is_ipv6
 
 from echo.deadline import Deadline
 from echo.events import Reason
-from echo.limits import PROXY_HEADER_BYTES, PROXY_LINE_BYTES, PROXY_TIMEOUT
 from echo.server.session import SessionEnd
 from echo.server.sockets import peer_of
 from echo.server.waiting import Waiter
@@ -26,6 +25,13 @@ if TYPE_CHECKING:
     from proxyprotocol import ProxyProtocolWantRead
     from proxyprotocol.result import ProxyResult
 
+# A header comes with the first packet, and may be sent again once or twice: the protocol asks
+# for three seconds at least.
+PROXY_TIMEOUT = 5.0
+# A header of version 2 with all that HAProxy can add, a client certificate included.
+PROXY_HEADER_BYTES = 4 * 1024
+# Version 1 is one line; the protocol says how long it can be.
+PROXY_LINE_BYTES = 107
 _PARSER = ProxyProtocolDetect()
 
 
@@ -46,7 +52,7 @@ class Proxies:
         return f"<Proxies {', '.join(map(str, self.networks))}>"
 
     def trusts(self, ip: str) -> bool:
-        """Say whether a header from this address is believed.
+        """Return whether a header from this address is believed.
 
         >>> from ipaddress import ip_network
         >>> Proxies([ip_network("10.0.0.0/8")]).trusts("10.1.2.3")
@@ -55,18 +61,18 @@ class Proxies:
         address = ip_address(ip)
         return any(address in network for network in self.networks)
 
-    def read(self, sock: socket.socket, ip: str, bell: HasFileno) -> tuple[str, int] | None:
-        """Take the header, and nothing behind it, off a connection from `ip`.
+    def read(self, sock: socket.socket, ip: str, wakeup: HasFileno) -> tuple[str, int] | None:
+        """Read the header, and nothing behind it, from a connection that comes from `ip`.
 
-        Gives the peer's address and port, or None where the proxy speaks for itself (its own
+        Returns the peer's address and port, or None where the proxy speaks for itself (its own
         health check) or can't say. Raises `SessionEnd`: `proxy_error` for what is wrong,
-        `drained` where `bell` rang meanwhile.
+        `drained` where `wakeup` was set meanwhile.
         """
         if not self.trusts(ip):
             raise _bad("not from a proxy that is trusted")
         sock.setblocking(False)
         try:
-            result = _Reading(sock, bell, Deadline(self.timeout)).result()
+            result = _Reading(sock, wakeup, Deadline(self.timeout)).result()
         except OSError as error:
             raise _bad("no header") from error
         if is_ipv4(result) or is_ipv6(result):
@@ -77,10 +83,10 @@ class Proxies:
 class _Reading:
     """The reading of one header."""
 
-    def __init__(self, sock: socket.socket, bell: HasFileno, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket, wakeup: HasFileno, deadline: Deadline) -> None:
         self._sock = sock
-        self._bell = Waiter(bell)
-        self._waiter = Waiter(sock, bell)
+        self._wakeup = Waiter(wakeup)
+        self._waiter = Waiter(sock, wakeup)
         self._deadline = deadline
         self._data = b""
 
@@ -115,7 +121,7 @@ class _Reading:
     def _wait(self) -> None:
         if not self._waiter.readable(self._deadline.left()) or self._deadline.expired:
             raise _bad("no whole header in time")
-        if self._bell.readable(0):
+        if self._wakeup.readable(0):
             raise SessionEnd(Reason.DRAINED)
 
 

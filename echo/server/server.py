@@ -3,24 +3,25 @@
 ::
 
     serve_forever                    the accept thread
-      get_request                    take a connection off the backlog
-      verify_request                 admit it, or refuse it
-      process_request                give it a place and a thread
+      get_request                    accept a connection: a Session
+      verify_request                 take a slot for it, or refuse it
+      process_request                hand it to a session thread
 
-        process_request_thread       the session's own thread
-          finish_request             the handler's life: setup, handle, finish
-          shutdown_request           let the peer read what is on its way
-            close_request            give the place and the descriptor back
+        attend                       the session's own thread, from its first line to its last
+          process_request_thread
+            finish_request           the handler: setup, handle, finish
+          shutdown_request           let the peer read what is on its way (lingering close)
+            close_request            give the slot and the descriptor back
 
-These are socketserver's hooks in the order in which socketserver calls them. What differs is
-what happens when one of them fails; `docs/design.md` says why.
+The hooks are socketserver's, called in its order. What travels through them as the `request` is
+the `Session`. What differs from socketserver is what happens when one of them fails;
+`docs/design.md` says why.
 """
 
 from __future__ import annotations
 
 import secrets
 import socket
-import socketserver
 import threading
 import time
 from array import array
@@ -31,17 +32,24 @@ from typing import TYPE_CHECKING, Any
 from echo import events
 from echo.events import Reason, Refusal
 from echo.limits import LAST_ENDS, Limits
+from echo.server.counting import CountingSocket
 from echo.server.listener import ListeningServer
-from echo.server.refusals import Refusals
-from echo.server.session import Session, SessionEnd
-from echo.server.sessions import Sessions
-from echo.server.sockets import BROKEN, linger, peer_of
+from echo.server.register import Register
+from echo.server.session import DRAINING, PAYLOAD, Session, SessionEnd, SessionOver
+from echo.server.shared_lines import SharedLines
+from echo.server.slots import Slots
+from echo.server.sockets import BROKEN, linger
 from echo.server.threads import SessionThreads
 from echo.server.tuning import ANYWHERE, Pin
-from echo.server.waiting import Bell
+from echo.server.waiting import Wakeup
+from echo.tls import TlsError
 
 if TYPE_CHECKING:
+    import socketserver
+    from collections.abc import Callable
+
     from echo.server.proxy import Proxies
+    from echo.server.tls import TlsConfig
 
 # Ends at which the peer may still be sending. After its own end of stream it sends no more,
 # after a write time-out or a broken connection nobody reads.
@@ -49,8 +57,8 @@ LINGERING = frozenset(
     {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
     | {Reason.TLS_ERROR}  # the alert that says what is wrong must arrive
 )
-# Places in `switches`, which the compiled loop knows by the same names.
-PAYLOAD, DRAINING = 0, 1
+# Seconds within which refusals for one reason share one line in the log.
+REFUSAL_PERIOD = 1.0
 # Seconds that session threads get to end by themselves after a cut, and then those that are
 # at their last line already. With the log's last second they stay below two.
 CUT_GRACE = 0.6
@@ -58,14 +66,14 @@ LINE_GRACE = 0.2
 
 
 class EchoServer(ListeningServer):
-    """A `ThreadingTCPServer` in which everything has a bound and each session one last line.
+    """A `ThreadingTCPServer` in which every resource has a bound and each session one last line.
 
     `server_address` is a host (an address, or a name; `"::"` serves IPv4 as well) and a port
     (0 picks a free one, which `server_address` then shows), or a socket that listens already,
-    which is the server's from then on. With `proxies`, each connection begins with a PROXY
-    header that names its peer. Events go to `log`, a structlog
-    logger; structlog's configuration, signals and all else that belongs to the process are
-    left alone.
+    which is the server's from then on. `handler` is an `EchoHandler`, or any
+    `StreamRequestHandler`. With `proxies`, each connection begins with a PROXY header that names
+    its peer; with `tls`, all that follows is encrypted. Events go to `log`, a structlog logger;
+    structlog's configuration, signals and all else that belongs to the process are left alone.
 
     Raises `OSError` when the address can't be resolved or bound. The listening socket lives
     from here to `server_close`, which a `with` block calls.
@@ -94,33 +102,36 @@ class EchoServer(ListeningServer):
         pin: Pin = ANYWHERE,
         reuse_port: bool = False,
         proxies: Proxies | None = None,
+        tls: TlsConfig | None = None,
     ) -> None:
         self.proxies = proxies
+        self.tls = tls
         self.limits = limits or Limits()
         self.pin = pin
         # C integers, at which a compiled loop can look without the interpreter's lock.
-        self.switches = array("i", [False, False])
+        self.flags = array("i", [False, False])
         self.log_payload = log_payload
         self.started = time.monotonic()
-        self.sessions = Sessions(self.limits)
+        self.sessions = Register()
         self.ends: deque[dict[str, Any]] = deque(maxlen=LAST_ENDS)  # lines, the newest last
-        self.refusals = Refusals(self.emit)
-        self.bell = Bell()  # wakes the sessions: it's time to drain
-        self._session_threads = SessionThreads()
+        self.refusals = SharedLines(self._write_refusals, REFUSAL_PERIOD)
+        self.wakeup = Wakeup()  # it is time to drain
+        self.session_threads = SessionThreads()
         self._run_id = secrets.token_hex(4)  # keeps session ids unique across restarts
         self._numbers = count(1)
+        slots = Slots(self.limits.max_sessions, self.limits.max_sessions_per_peer)
         try:
-            super().__init__(server_address, handler, log=log, reuse_port=reuse_port)
+            super().__init__(server_address, handler, slots=slots, log=log, reuse_port=reuse_port)
         except BaseException:
-            self._close_bells()
+            self._close_wakeups()
             raise
+        self.shared_lines.append(self.refusals)
 
     def __repr__(self) -> str:
         host, port = self.server_address[:2]
-        return (
-            f"<EchoServer {host!s}:{port} "
-            f"{self.sessions.active}/{self.limits.max_sessions} sessions>"
-        )
+        return f"<EchoServer {host!s}:{port} {self.slots.active}/{self.slots.limit} sessions>"
+
+    # -- what it does and has done ------------------------------------------------------
 
     @property
     def uptime_s(self) -> float:
@@ -134,163 +145,194 @@ class EchoServer(ListeningServer):
 
     @property
     def log_payload(self) -> bool:
-        """Whether each read is logged; may be switched while sessions run."""
-        return bool(self.switches[PAYLOAD])
+        """Whether each read is logged; may be changed while sessions run."""
+        return bool(self.flags[PAYLOAD])
 
     @log_payload.setter
     def log_payload(self, wanted: bool) -> None:
-        self.switches[PAYLOAD] = wanted
+        self.flags[PAYLOAD] = wanted
 
     @property
     def draining(self) -> bool:
         """Whether each session is to end once it has echoed what it has read."""
-        return bool(self.switches[DRAINING])
+        return bool(self.flags[DRAINING])
 
     def totals(self) -> dict[str, int]:
-        """Count what has been, by the names that `server.state` and `server.stopped` use."""
+        """Return the counts of all sessions, by the names in `server.stopped`."""
         return {
-            "accepted": self.sessions.accepted,
-            "closed": self.sessions.closed,
+            "accepted": self.sessions.totals.accepted,
+            "closed": self.sessions.totals.closed,
             "refused": self.refusals.total,
             **self.sessions.byte_totals(),
         }
 
     def state(self) -> dict[str, int]:
-        """Count what is and what has been, by the names that `server.state` uses."""
+        """Return the totals and what is there now, by the names in `server.state`."""
         return {
-            "active_sessions": self.sessions.active,
+            "active_sessions": self.slots.active,
             **self.totals(),
             "threads": threading.active_count(),
         }
 
     # -- the accept thread --------------------------------------------------------------
 
-    def service_actions(self) -> None:
-        """Write the refusals whose common line is due."""
-        self.refusals.flush_due()
+    def connection(self, sock: socket.socket, peer_ip: str, peer_port: int) -> Session:
+        """Return the session of an accepted socket."""
+        session_id = f"{self._run_id}-{next(self._numbers)}"
+        return Session(sock, peer_ip, peer_port, session_id=session_id)
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Admit a connection while there is room, in all and for its peer."""
-        del request
-        peer_ip, peer_port = peer_of(client_address)
-        is_proxy = self.proxies is not None and self.proxies.trusts(peer_ip)
-        refusal = self.sessions.refusal(None if is_proxy else peer_ip)
-        if refusal:
-            self.refusals.add(refusal, peer_ip, peer_port)
-        return refusal is None
+    def verify_request(self, session: Any, client_address: Any) -> bool:
+        """Take a slot for a session while there is one, in all and for its peer."""
+        del client_address
+        is_proxy = self.proxies is not None and self.proxies.trusts(session.peer_ip)
+        refusal = self.slots.acquire(session, count_peer=not is_proxy)
+        if refusal is not None:
+            self._refuse(session, refusal)
+            return False
+        session.active_sessions = self.slots.active
+        return True
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a place and a thread of its own."""
-        session = self._enter(request, client_address)
+    def process_request(self, session: Any, client_address: Any) -> None:
+        """Hand a session to a thread of its own."""
+        self.sessions.add(session)
         try:
-            self._session_threads.run(lambda: self._attend(session, client_address))
+            self.session_threads.run(self.attend, session, client_address)
         except BaseException as error:
-            self.sessions.forget(session)
+            self.sessions.end(session, Reason.ERROR)  # it has no lines: it was never opened
             if not isinstance(error, RuntimeError | MemoryError):
                 raise
             # What Thread.start raises when the system has no more threads, or no memory.
-            self.close_request(request)
-            self.refusals.add(Refusal.THREAD_LIMIT, session.peer_ip, session.peer_port)
+            self.discard(session)
+            self._refuse(session, Refusal.THREAD_LIMIT)
 
-    def _enter(self, request: socket.socket, client_address: Any) -> Session:
-        session_id = f"{self._run_id}-{next(self._numbers)}"
-        session = Session(session_id, request, *peer_of(client_address))
-        self.sessions.enter(session)
-        return session
+    def _refuse(self, session: Session, refusal: Refusal) -> None:
+        peer = {"peer_ip": session.peer_ip, "peer_port": session.peer_port}
+        self.refusals.add(refusal, **peer, reason=refusal.value)
+
+    def _write_refusals(self, number: int, fields: dict[str, Any]) -> None:
+        self.emit(events.SESSION_REFUSED, **fields, count=number)
 
     # -- a session's own thread ---------------------------------------------------------
 
-    def _attend(self, session: Session, client_address: Any) -> None:
+    def attend(self, session: Session, client_address: Any) -> None:
         """Run one session, from its first line in the log to its last."""
         session.thread = threading.get_native_id()
+        reason, failure = Reason.EOF, None
         try:
-            refusal = self._meet(session)
-            if refusal is not None:
-                self.refusals.add(refusal, session.peer_ip, session.peer_port)
-            elif self.sessions.open(session):
-                self.emit(events.SESSION_ACCEPTED, **session.first_line())
-                self.process_request_thread(session.request, client_address)
-        except BaseException:  # noqa: BLE001 - an overridden hook may raise anything
-            session.reason = Reason.ERROR
-            self._contain(session.request, client_address)
-        finally:
-            if session.request.fileno() >= 0:  # whatever became of the hooks that close it
-                self._discard(session.request)
-            self._ended(session, session.reason)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Let the handler serve its client, and close the connection."""
-        session = self.sessions[request]
-        session.reason = self._run(session, client_address)
-        self.shutdown_request(session.request)
-        if session.cut:  # while its handler worked, or while it lingered
-            session.reason = Reason.CUT
-
-    def _meet(self, session: Session) -> Refusal | None:
-        """Learn from the proxy, where there is one, who the peer is; refuse who has too many."""
-        if self.proxies is None:
-            return None
-        try:
-            peer = self.proxies.read(session.request, session.peer_ip, self.bell)
+            try:
+                if self.proxies is not None:
+                    self._identify(session, self.proxies)
+                if self.tls is not None:
+                    self.tls.shake_hands(session, self)
+            finally:  # its first line, whatever became of the header and the handshake
+                self._open(session)
+            self.process_request_thread(session, client_address)
+        except SessionOver:
+            pass
         except SessionEnd as end:
-            session.obstacle = end
-            return None
-        return self.sessions.rename(session, *peer) if peer else None
-
-    def _run(self, session: Session, client_address: Any) -> Reason:
-        """Let the handler work, and say why it stopped."""
-        try:
-            if session.obstacle is not None:
-                raise session.obstacle
-            self.finish_request(session.request, client_address)
-        except SessionEnd as end:
-            session.detail = end.detail
-            return end.reason
+            reason, session.detail = end.reason, end.detail
+        except TlsError as error:
+            reason, session.detail = Reason.TLS_ERROR, str(error)
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            return self._blame(error, session, client_address)
-        return session.reason
+            broken = isinstance(error, OSError) and error.errno in BROKEN
+            reason, failure = (Reason.RESET, None) if broken else (Reason.ERROR, error)
+        session.reason = reason
+        try:
+            self.shutdown_request(session)
+        except BaseException as error:  # noqa: BLE001 - an overridden hook may raise anything
+            reason, failure = Reason.ERROR, failure or error
+        finally:
+            if session.networks is not None or session.sock.fileno() >= 0:
+                self.discard(session)  # what a hook has left open
+        self._end(session, Reason.CUT if session.cut else reason, failure)
 
-    def _blame(self, error: BaseException, session: Session, client_address: Any) -> Reason:
-        if isinstance(error, OSError) and error.errno in BROKEN:
-            return Reason.RESET
-        self._contain(session.request, client_address)
-        return Reason.ERROR
+    def _open(self, session: Session) -> None:
+        """Write a session's first line, unless a stop or a refusal has ended it before."""
+        if not self.sessions.open(session):
+            raise SessionOver
+        self.emit(
+            events.SESSION_ACCEPTED,
+            session_id=session.session_id,
+            peer_ip=session.peer_ip,
+            peer_port=session.peer_port,
+            fd=session.sock.fileno(),
+            active_sessions=session.active_sessions,
+            **session.proxy,
+        )
 
-    def shutdown_request(self, request: Any) -> None:
+    def _identify(self, session: Session, proxies: Proxies) -> None:
+        """Read from the proxy who the peer is, and count the session's slot for that peer."""
+        peer = proxies.read(session.sock, session.peer_ip, self.wakeup)
+        if peer is None:
+            return
+        session.proxy = {"proxy_ip": session.peer_ip, "proxy_port": session.peer_port}
+        session.peer_ip, session.peer_port = peer
+        refusal = self.slots.assign(session)
+        if refusal is not None:
+            self.sessions.end(session, Reason.ERROR)  # it has no lines: it was never opened
+            self._refuse(session, refusal)
+            raise SessionOver
+
+    def process_request_thread(self, session: Any, client_address: Any) -> None:
+        """Let the handler serve its client."""
+        self.finish_request(session, client_address)
+
+    def finish_request(self, session: Any, client_address: Any) -> None:
+        """Run the handler on the session's socket; return when it has ended.
+
+        An `EchoHandler` takes the session. Every other handler gets a blocking socket that counts
+        the session's bytes. Its idle time-out is the socket's, and a drain ends its input.
+        """
+        handler: Callable[..., object] = self.RequestHandlerClass
+        if getattr(handler, "takes_session", False):
+            handler(session, client_address, self)
+            return
+        session.sock.settimeout(self.limits.idle_timeout or None)
+        try:
+            handler(CountingSocket(session), client_address, self)
+        except TimeoutError as error:
+            if error.errno is None:  # the socket's own, not the network's
+                raise SessionEnd(Reason.IDLE_TIMEOUT) from error
+            raise
+        if self.draining:
+            raise SessionEnd(Reason.DRAINED)
+
+    def shutdown_request(self, session: Any) -> None:
         """Close a session's socket; where the peer may still be sending, linger first."""
-        if self.sessions[request].reason in LINGERING:
-            linger(request)
-        self.close_request(request)
+        if self.tls is not None:
+            self.tls.say_goodbye(session)
+        if session.reason in LINGERING:
+            linger(session.sock)
+        self.close_request(session)
 
-    def close_request(self, request: Any) -> None:
-        """Give the place back, then the descriptor: a peer that sees the end may come again."""
-        self.sessions.give_back(request)
-        request.close()
-
-    def _ended(self, session: Session, reason: Reason) -> None:
-        """Write the last line, unless somebody else does."""
+    def _end(self, session: Session, reason: Reason, failure: BaseException | None = None) -> None:
+        """Write a session's last line, unless another thread has ended it."""
         line = self.sessions.end(session, reason)
-        if line is not None:
-            self.ends.append(line)
-            self.emit(events.SESSION_CLOSED, **line)
-            self.sessions.forget(session)
-
-    def _discard(self, request: socket.socket) -> None:
-        self.sessions.give_back(request)
-        super()._discard(request)
+        if line is None:
+            return
+        if failure is not None:
+            try:
+                raise failure
+            except BaseException:  # noqa: BLE001 - it is being handled for `handle_error`
+                self.contain(session, (session.peer_ip, session.peer_port))
+        self.ends.append(line)
+        self.emit(events.SESSION_CLOSED, **line)
+        self.sessions.remove(session)
 
     # -- the end ------------------------------------------------------------------------
 
     def start_draining(self) -> None:
         """Stop accepting, and ask each session to end once it has echoed what it has read."""
         self.shutdown()
-        self.switches[DRAINING] = True
-        self.bell.ring()
-        self.sessions.drain()
-        self.refusals.flush()
+        self.flags[DRAINING] = True
+        self.wakeup.set()
+        if not getattr(self.RequestHandlerClass, "takes_session", False):
+            self._shut_down_all(socket.SHUT_RD)
+        self.sessions.close_intake()
+        self.flush_shared_lines()
 
     def drain(self, timeout: float) -> bool:
-        """Drain for at most `timeout` seconds, then cut; True if nothing had to be cut."""
+        """Drain for at most `timeout` seconds, then cut; return True if nothing had to be cut."""
         self.start_draining()
         drained = self.sessions.wait(timeout)
         if not drained:
@@ -298,21 +340,33 @@ class EchoServer(ListeningServer):
         return drained
 
     def cut(self) -> None:
-        """End every session at once, and see to it that each has had its last line."""
-        self.sessions.cut()
+        """End every session at once; when it returns, each has had its last line."""
+        self._shut_down_all(socket.SHUT_RDWR)
         self.sessions.wait(CUT_GRACE)
         for session in self.sessions.live():  # its thread hangs, which must not cost the line
-            self._ended(session, Reason.CUT)
+            self._end(session, Reason.CUT)
         self.sessions.wait(LINE_GRACE)
 
+    def _shut_down_all(self, how: int) -> None:
+        """Shut down every socket that is still its session's.
+
+        A slot is released before its socket closes: without a slot, the descriptor may be
+        another connection's by now.
+        """
+        with self.slots.lock:
+            for session in self.sessions.live():
+                if session.networks is not None:
+                    session.cut = session.cut or how == socket.SHUT_RDWR
+                    session.shut_down(how)
+
     def server_close(self) -> None:
-        """Cut what is left and give everything back; bounded in time."""
+        """Cut what is left and close everything; bounded in time."""
         self.start_draining()
         self.cut()
         super().server_close()
-        self._session_threads.close()
-        self._close_bells()
+        self.session_threads.close()
+        self._close_wakeups()
 
-    def _close_bells(self) -> None:
-        self.bell.close()
+    def _close_wakeups(self) -> None:
+        self.wakeup.close()
         self.sessions.close()

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from echo.events import Reason
+from echo.server.slots import Connection
 
 if TYPE_CHECKING:
-    import socket
+    from echo.events import Reason
 
-    from echo.server.compiled_loop import CompiledLoop
+# The places in a server's `flags`: reads are to be logged; sessions are to end. The compiled
+# loop knows them by the same names.
+PAYLOAD, DRAINING = 0, 1
 
 
 class SessionEnd(Exception):
     """Raised in a handler to end its session for a reason other than the peer's end of stream.
 
     `detail` says what was wrong, where the reason alone can't; never in the peer's words.
+
+    >>> from echo.events import Reason
+    >>> raise SessionEnd(Reason.BYTE_LIMIT)
+    Traceback (most recent call last):
+        ...
+    echo.server.session.SessionEnd: byte_limit
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.detail = detail
+
+
+class SessionOver(Exception):
+    """Raised in a session's thread that finds its session ended: it has nothing more to say."""
+
+
+class State(Enum):
+    """How far a session has come. It only moves forward, under the register's lock."""
+
+    HANDSHAKING = auto()
+    """Accepted by the kernel; its thread, PROXY header and TLS handshake are still to come."""
+    OPEN = auto()
+    """`session.accepted` is written, and its handler runs or its socket lingers."""
+    ENDED = auto()
+    """A thread has claimed writing `session.closed`."""
 
 
 @dataclass(slots=True)
@@ -34,32 +59,27 @@ class Counts:
     sent_bytes: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class Session:
-    """The facts of one session, from its acceptance to its one closing line.
+@dataclass(slots=True, eq=False, kw_only=True, repr=False)
+class Session(Connection):
+    """The facts of one session.
 
-    Its own thread counts the bytes and sets `reason`; all others only read.
+    Each has one owner. Its own thread counts the bytes and sets `reason` when the handler has
+    ended; the register moves `state`; a stop sets `cut`. All other threads only read.
     """
 
     session_id: str
-    request: socket.socket
-    peer_ip: str
-    peer_port: int
+    started: float = field(default_factory=time.monotonic)
     thread: int = 0  # the system's number of its thread, once that has begun
-    counts: Counts | CompiledLoop = field(default_factory=Counts)
-    active_sessions: int = 0  # when it got its place, itself included
-    reason: Reason = Reason.EOF
-    # What only some sessions have to say in their lines, by the log's names.
+    state: State = State.HANDSHAKING
+    active_sessions: int = 0  # when it was admitted, itself included
+    # A compiled loop replaces these counts with its own, which are read by the same names.
+    counts: Any = field(default_factory=Counts)
+    reason: Reason | None = None  # why its handler has ended, once it has
+    cut: bool = False  # a stop has shut its socket down
+    # What only some sessions have in their lines, by the log's names.
     proxy: dict[str, str | int] = field(default_factory=dict)
     tls: dict[str, str] = field(default_factory=dict)
     detail: str = ""
-    obstacle: SessionEnd | None = None  # ends it before its handler has run
-    started: float = field(default_factory=time.monotonic)
-    # The four below change under the register's lock only.
-    placed: bool = False  # it counts against the limits
-    opened: bool = False  # its thread has begun, and it counts as accepted
-    ended: bool = False  # its last line is somebody's already
-    cut: bool = False
 
     def __repr__(self) -> str:
         return (
@@ -69,13 +89,13 @@ class Session:
 
     @property
     def received_bytes(self) -> int:
-        """Bytes that the loop has read."""
-        return self.counts.received_bytes
+        """Bytes of payload that were read from the peer."""
+        return int(self.counts.received_bytes)
 
     @property
     def sent_bytes(self) -> int:
-        """Bytes of them that the kernel has taken back."""
-        return self.counts.sent_bytes
+        """Bytes of payload that the kernel has taken to send back."""
+        return int(self.counts.sent_bytes)
 
     @property
     def duration_s(self) -> float:
@@ -83,36 +103,39 @@ class Session:
         return round(time.monotonic() - self.started, 6)
 
     def counted(self) -> Counts:
-        """Copy the counts while its thread, which may need no lock for that, goes on counting.
+        """Return a copy of the counts, while its thread goes on counting without a lock.
 
-        In this order: so no more has been sent than was received.
+        `sent_bytes` is read first, so that no more was sent than received.
         """
-        sent = self.sent_bytes
-        return Counts(self.received_bytes, sent)
+        sent = self.counts.sent_bytes
+        return Counts(self.counts.received_bytes, sent)
 
-    def first_line(self) -> dict[str, Any]:
-        """Give the fields of `session.accepted`."""
-        return {
-            "session_id": self.session_id,
-            "peer_ip": self.peer_ip,
-            "peer_port": self.peer_port,
-            "fd": self.request.fileno(),
-            "active_sessions": self.active_sessions,
-            **self.proxy,
-        }
+    def shut_down(self, how: int = socket.SHUT_RDWR) -> None:
+        """End the connection below any TLS layer, which wakes the session's thread.
 
-    def last_line(self) -> dict[str, Any]:
-        """Give the fields of `session.closed`, as they are now."""
+        TLS's own `shutdown` would drop the encryption and let the session's next send go out
+        in the clear. Call it under the slots' lock and only while the session holds its slot:
+        afterwards the descriptor's number may belong to another connection.
+        """
+        try:
+            socket.socket.shutdown(self.sock, how)
+        except OSError:  # it is not connected any more, which wakes its thread as well
+            return
+
+    def last_line(self, reason: Reason) -> dict[str, Any]:
+        """Return the fields of `session.closed`, as they are now."""
         counts = self.counts
         sent = counts.sent_bytes  # first, as in `counted`
-        return {
+        line = {
             "session_id": self.session_id,
             "peer_ip": self.peer_ip,
             "peer_port": self.peer_port,
-            "reason": str(self.reason),
+            "reason": reason.value,
             "received_bytes": counts.received_bytes,
             "sent_bytes": sent,
-            "duration_s": self.duration_s,
+            "duration_s": round(time.monotonic() - self.started, 6),
             **self.tls,
-            **({"detail": self.detail} if self.detail else {}),
         }
+        if self.detail:
+            line["detail"] = self.detail
+        return line

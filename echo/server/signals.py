@@ -13,10 +13,10 @@ from echo.server.waiting import Waiter
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-    from echo.server.sessions import Sessions
+    from echo.server.register import Register
 
-STOPPING = frozenset({"SIGTERM", "SIGINT", "SIGBREAK"})
-_TAKEN = ("SIGTERM", "SIGINT", "SIGBREAK", "SIGHUP", "SIGUSR1", "SIGUSR2")
+STOPPING = frozenset({"SIGTERM", "SIGINT"})
+_TAKEN = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 class Signals:
@@ -25,7 +25,7 @@ class Signals:
     The interpreter's own handler, in C, writes each signal's number into a socket; so little of
     ours runs at the moment of the signal that none can strike in the middle of a lock. The
     socket has room for 278 of them, and a flood fills it: a request to stop is noted beside it.
-    Unlike `sigtimedwait` this works on macOS and Windows, too.
+    Unlike `sigtimedwait` this works on macOS, too.
     """
 
     def __enter__(self) -> Signals:
@@ -34,7 +34,7 @@ class Signals:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        taken = {name: getattr(signal, name) for name in _TAKEN if hasattr(signal, name)}
+        taken = {name: getattr(signal, name) for name in _TAKEN}
         self._old = {
             number: signal.signal(number, self._note if name in STOPPING else _ignore)
             for name, number in taken.items()
@@ -53,8 +53,8 @@ class Signals:
         self._reader.close()
         self._writer.close()
 
-    def wait(self, seconds: float, sessions: Sessions | None = None) -> str | None:
-        """Give the name of the next signal, a stop first, or None after `seconds` or sooner.
+    def wait(self, seconds: float, sessions: Register | None = None) -> str | None:
+        """Return the name of the next signal, a stop first, or None after `seconds` or sooner.
 
         With `sessions` it also ends, with None, when the last of them is gone.
         """

@@ -1,23 +1,27 @@
-"""What TCP asks of a server: addresses, options, classes of errors, a closing without loss."""
+"""What TCP asks of a server: addresses, options, classes of errors, the lingering close."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import ipaddress
 import socket
+import termios
 from array import array
 from typing import Any
 
 from echo.deadline import Deadline
-from echo.limits import KEEPALIVE, KIB, LINGER_BYTES, LINGER_TIMEOUT
 from echo.server.waiting import Waiter
 
-try:
-    import fcntl
-    import termios
-except ImportError:  # pragma: no cover - Windows doesn't tell how much is unsent
-    termios = None  # type: ignore[assignment]
-
+KIB = 1024
+# Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
+KEEPALIVE = (60, 10, 6)
+# A closing socket that still has input to come drops this much of it, for so many seconds at
+# the most: closing at once would send a reset, which destroys echo that is still on its way.
+LINGER_TIMEOUT = 1.0
+LINGER_BYTES = 16 * 1024 * KIB
+# All lingering sessions drop their input into this one buffer, whose content nobody reads.
+_DISCARD = bytearray(64 * KIB)
 # What the network can report of a connection: its peer reset it, keepalive found it gone, or
 # a router said so (Linux makes these errors of ICMP's answers).
 _NETWORK = frozenset(
@@ -60,7 +64,7 @@ BROKEN = _NETWORK | {errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE}
 
 
 def resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
-    """Give the address family and the address to listen on; raise `OSError` if there is none.
+    """Return the address family and the address to listen on; raise `OSError` if there is none.
 
     >>> resolve("127.0.0.1", 9000)[1]
     ('127.0.0.1', 9000)
@@ -71,7 +75,7 @@ def resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
 
 
 def peer_of(address: Any) -> tuple[str, int]:
-    """Give a peer's IP address and port; an IPv4-mapped IPv6 address is written as IPv4.
+    """Return a peer's IP address and port; an IPv4-mapped IPv6 address is written as IPv4.
 
     >>> peer_of(("::ffff:192.0.2.1", 40000, 0, 0))
     ('192.0.2.1', 40000)
@@ -85,22 +89,8 @@ def peer_of(address: Any) -> tuple[str, int]:
     return peer_ip, peer_port
 
 
-def network_of(peer_ip: str) -> str:
-    """Name what counts as one peer: an IPv4 address, or the /64 that an IPv6 host has whole.
-
-    >>> network_of("192.0.2.1")
-    '192.0.2.1'
-    >>> network_of("2001:db8::1:2:3:4")
-    '2001:db8::/64'
-    """
-    if ":" not in peer_ip:
-        return peer_ip
-    address = int(ipaddress.IPv6Address(peer_ip.partition("%")[0])) >> 64 << 64
-    return f"{ipaddress.IPv6Address(address)}/64"
-
-
 def set_session_options(sock: socket.socket) -> None:
-    """Send small echoes at once, and let keepalive find peers that are gone without a word."""
+    """Send small echoes at once, and let keepalive find peers that vanished without an end."""
     idle, interval, probes = KEEPALIVE
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -114,9 +104,7 @@ def set_session_options(sock: socket.socket) -> None:
 
 
 def unsent(sock: socket.socket) -> int:
-    """Count the bytes that wait to be sent or to be acknowledged; 0 where nobody knows."""
-    if termios is None:  # pragma: no cover - as above
-        return 0
+    """Return how many bytes wait to be sent or to be acknowledged."""
     count = array("i", [0])
     fcntl.ioctl(sock, termios.TIOCOUTQ, count)
     return count[0]
@@ -127,16 +115,15 @@ def linger(
 ) -> None:
     """Send the end of the stream, then read and drop what the peer still sends, within bounds.
 
-    Closing while input is unread sends a reset, and a reset destroys what the peer has not
-    read yet of the echo. All this is below any TLS layer: nobody needs to decrypt it.
+    Closing a socket while input is unread sends a reset, and a reset destroys what the peer has
+    not read yet of the echo. All this is below any TLS layer: the input isn't decrypted.
     """
     deadline = Deadline(seconds)
     waiter = Waiter(sock)
-    waste = bytearray(64 * KIB)
     try:
         socket.socket.shutdown(sock, socket.SHUT_WR)
         while budget > 0 and waiter.readable(deadline.left()) and not deadline.expired:
-            dropped = socket.socket.recv_into(sock, waste)
+            dropped = socket.socket.recv_into(sock, _DISCARD)
             if not dropped:
                 return
             budget -= dropped

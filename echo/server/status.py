@@ -23,6 +23,8 @@ from urllib.parse import urlsplit
 from echo.deadline import Deadline
 from echo.limits import STATUS_CONNECTIONS, STATUS_TIMEOUT
 from echo.server.listener import ListeningServer
+from echo.server.slots import Connection, Slots
+from echo.server.watchdog import WatchedThread
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -78,15 +80,15 @@ def health_of(server: EchoServer) -> Page:
     return health
 
 
-def names_a_neighbour(host: str, known: Collection[str] = ()) -> bool:
+def is_allowed_host(host: str, known: Collection[str] = ()) -> bool:
     """Say whether a request's `Host` is one that a loopback address is asked by.
 
     A page from elsewhere can let its own name lead to 127.0.0.1 (DNS rebinding) and would then
     be of one origin with this server; it can't do that with an address, nor with `localhost`.
 
-    >>> names_a_neighbour("127.0.0.1:9001"), names_a_neighbour("[::1]"), names_a_neighbour("")
+    >>> is_allowed_host("127.0.0.1:9001"), is_allowed_host("[::1]"), is_allowed_host("")
     (True, True, True)
-    >>> names_a_neighbour("evil.example:9001"), names_a_neighbour("me", known={"me"})
+    >>> is_allowed_host("evil.example:9001"), is_allowed_host("me", known={"me"})
     (False, True)
     """
     found = _HOST.fullmatch(host.lower())
@@ -126,10 +128,11 @@ class StatusServer(ListeningServer):
         self.each_turn = each_turn
         self.connections = connections
         self.seconds = timeout
-        self._open: dict[socket.socket, Deadline] = {}
+        self._open: dict[Connection, Deadline] = {}
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, name="status", daemon=True)
-        super().__init__(server_address, _StatusHandler, log=log)
+        self.thread = WatchedThread("status", self.serve_forever, lambda: self.heartbeat)
+        slots = Slots(connections, connections)
+        super().__init__(server_address, _StatusHandler, slots=slots, log=log)
         self.is_local = ip_address(str(self.server_address[0])).is_loopback
 
     def __repr__(self) -> str:
@@ -137,7 +140,7 @@ class StatusServer(ListeningServer):
         return f"<StatusServer {host!s}:{port} {len(self._open)}/{self.connections} connections>"
 
     def __enter__(self) -> StatusServer:
-        self._thread.start()
+        self.thread.start()
         return self
 
     def __exit__(
@@ -155,23 +158,34 @@ class StatusServer(ListeningServer):
             late = [request for request, deadline in self._open.items() if deadline.expired]
         for request in late:
             with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+                request.sock.shutdown(socket.SHUT_RDWR)
+        super().service_actions()
         self.each_turn()
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Take no more connections than there is room for."""
+    def verify_request(self, connection: Any, client_address: Any) -> bool:
+        """Take no more connections than there are slots."""
         del client_address
         with self._lock:
-            if len(self._open) >= self.connections:
+            if self.slots.acquire(connection) is not None:
                 return False
-            self._open[request] = Deadline(self.seconds)
+            self._open[connection] = Deadline(self.seconds)
             return True
 
-    def close_request(self, request: Any) -> None:
+    def finish_request(self, connection: Any, client_address: Any) -> None:
+        """Run the handler on a connection's socket."""
+        super().finish_request(connection.sock, client_address)
+
+    def close_request(self, connection: Any) -> None:
         """Close a connection, and make room."""
         with self._lock:
-            self._open.pop(request, None)
-        request.close()
+            self._open.pop(connection, None)
+        super().close_request(connection)
+
+    def discard(self, connection: Any) -> None:
+        """Close past the hooks, of which one has failed, and make room."""
+        with self._lock:
+            self._open.pop(connection, None)
+        super().discard(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report what is wrong with a page; a client that went away is nothing to report."""
@@ -197,7 +211,7 @@ class _StatusHandler(BaseHTTPRequestHandler):
         self._answer(self._page(), body=False)
 
     def _page(self) -> Answer:
-        if self.server.is_local and not names_a_neighbour(
+        if self.server.is_local and not is_allowed_host(
             self.headers.get("Host", ""), self.server.names
         ):
             return Answer(FOREIGN, code=HTTPStatus.MISDIRECTED_REQUEST)

@@ -1,4 +1,4 @@
-"""TLS at the server's side: its certificate, and the handler of an encrypted session."""
+"""TLS at the server's side: its certificate, the handshake, and the end of a session."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from echo.deadline import Deadline
 from echo.events import Reason
-from echo.limits import LINGER_TIMEOUT, TLS_TIMEOUT
-from echo.server.handler import EchoHandler
 from echo.server.session import SessionEnd
+from echo.server.sockets import LINGER_TIMEOUT
+from echo.server.waiting import Waiter
 from echo.tls import TlsError, TlsSocket, explain, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from echo.server.server import EchoServer
+    from echo.server.session import Session
+
+# Seconds: a handshake is two round trips and some arithmetic.
+TLS_TIMEOUT = 10.0
 # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _OUT_OF_DATE = frozenset({9, 10})
 # What would end a value of a subject, or escape its end.
@@ -29,34 +34,71 @@ class BadCertificate(ValueError):
     """A certificate, its key or the clients' authority can't be used; the text says why."""
 
 
-class Certificates:
-    """The server's certificate and key, and the authority that clients need one from.
+class TlsConfig:
+    """The server's certificate and key, and the authority that clients need a certificate from.
 
     Paths of PEM files. All are read at once, here and by `reload`, which keeps what it had
     when it raises; a certificate that is out of date counts as one that can't be used.
-    Sessions that are under way keep what they began with. Raises `BadCertificate`.
+    Sessions that are under way keep what they began with. A handshake may take `timeout`
+    seconds. Raises `BadCertificate`.
     """
 
-    def __init__(self, cert: Path, key: Path, client_ca: Path | None = None) -> None:
+    def __init__(
+        self, cert: Path, key: Path, client_ca: Path | None = None, *, timeout: float = TLS_TIMEOUT
+    ) -> None:
+        self.timeout = timeout
         self.cert = cert
         self.key = key
         self.client_ca = client_ca
         self.context = self._read()
 
     def __repr__(self) -> str:
-        return f"<Certificates {self.cert}>"
+        return f"<TlsConfig {self.cert}>"
 
     def reload(self) -> None:
         """Read the files again: new sessions use what is in them now."""
         self.context = self._read()
 
-    def handler(self, timeout: float = TLS_TIMEOUT) -> type[TlsEchoHandler]:
-        """Give the handler whose sessions show this certificate.
+    def shake_hands(self, session: Session, server: EchoServer) -> None:
+        """Put the TLS layer on a session's socket, and do the handshake until a drain begins.
 
-        A handshake may take `timeout` seconds.
+        Raises `SessionEnd` or `TlsError`, as for what is wrong with TLS later on.
         """
-        members = {"certificates": self, "handshake_timeout": timeout}
-        return type("TlsEchoHandler", (TlsEchoHandler,), members)
+        session.sock.setblocking(False)
+        try:
+            sock = session.sock = wrap(
+                session.sock, self.context, server_side=True, do_handshake_on_connect=False
+            )
+        except TlsError as error:  # the peer has been here, and is gone
+            raise SessionEnd(Reason.RESET) from error
+        if session.cut:  # while there was neither the one socket nor the other
+            session.shut_down()
+        waiter = Waiter(sock, server.wakeup)
+        deadline = Deadline(self.timeout)
+        while not server.draining:
+            try:
+                sock.do_handshake()
+                session.tls = _facts(sock)
+                return
+            except ssl.SSLWantReadError:
+                ready = waiter.readable(deadline.left())
+            except ssl.SSLWantWriteError:
+                ready = waiter.writable(deadline.left())
+            except ssl.SSLError as error:
+                raise TlsError(error) from error
+            if not ready or deadline.expired:
+                raise SessionEnd(Reason.TLS_ERROR, "no handshake in time")
+        raise SessionEnd(Reason.DRAINED)
+
+    def say_goodbye(self, session: Session) -> None:
+        """Send the peer a close_notify, if that can be done soon."""
+        with suppress(OSError, ValueError):  # it is gone, or there was no handshake
+            session.sock.setblocking(False)
+            try:
+                session.sock.shutdown(socket.SHUT_WR)
+            except BlockingIOError:
+                Waiter(session.sock).writable(LINGER_TIMEOUT)
+                session.sock.shutdown(socket.SHUT_WR)
 
     def _read(self) -> ssl.SSLContext:
         try:
@@ -106,76 +148,8 @@ def _check_dates(context: ssl.SSLContext, cert: Path) -> None:
             raise
 
 
-class TlsEchoHandler(EchoHandler):
-    """Echoes as `EchoHandler` does, through TLS; `Certificates.handler` makes it.
-
-    The bytes that are counted are payload. What is wrong with the TLS layer ends the session
-    as `tls_error`. However it ends, the peer gets a close_notify where one can still be sent.
-    """
-
-    certificates: Certificates
-    handshake_timeout: float
-    request: TlsSocket
-
-    def setup(self) -> None:
-        """Put the TLS layer on the socket; the handshake comes later."""
-        session = self.server.sessions[self.request]
-        self.request.setblocking(False)
-        try:
-            self.request = wrap(
-                self.request,
-                self.certificates.context,
-                server_side=True,
-                do_handshake_on_connect=False,
-            )
-        except TlsError as error:  # the peer has been here, and is gone
-            raise SessionEnd(Reason.RESET) from error
-        self.server.sessions.exchange(session, self.request)
-        super().setup()
-
-    def handle(self) -> None:
-        """Shake hands, then run the echo loop."""
-        try:
-            self.shake_hands()
-            self.session.tls = _facts(self.request)
-            super().handle()
-        except TlsError as error:
-            raise SessionEnd(Reason.TLS_ERROR, str(error)) from error
-
-    def finish(self) -> None:
-        """Tell the peer that this was all, if that can be done soon."""
-        with suppress(OSError, ValueError):  # it is gone, or there was no handshake
-            try:
-                self.request.shutdown(socket.SHUT_WR)
-            except BlockingIOError:
-                self.waiter.writable(LINGER_TIMEOUT)
-                self.request.shutdown(socket.SHUT_WR)
-        super().finish()
-
-    def shake_hands(self) -> None:
-        """Do the handshake, however many turns it takes, until its deadline or a drain."""
-        deadline = Deadline(self.handshake_timeout)
-        while not self.server.draining:
-            try:
-                return self.request.do_handshake()
-            except ssl.SSLWantReadError:
-                ready = self.waiter.readable(deadline.left())
-            except ssl.SSLWantWriteError:
-                ready = self.waiter.writable(deadline.left())
-            except ssl.SSLError as error:
-                raise TlsError(error) from error
-            if not ready or deadline.expired:
-                raise SessionEnd(Reason.TLS_ERROR, "no handshake in time")
-        raise SessionEnd(Reason.DRAINED)
-
-    def wait_for_input(self) -> None:
-        """Wait, unless a part of what has come is decrypted already: poll can't see that."""
-        if not self.request.pending():
-            super().wait_for_input()
-
-
 def _facts(sock: TlsSocket) -> dict[str, str]:
-    """Say what the handshake agreed on, by the log's names."""
+    """Return what the handshake agreed on, by the log's names."""
     cipher, protocol, _ = sock.cipher() or ("", "", 0)
     facts = {"tls_protocol": sock.version() or protocol, "tls_cipher": cipher}
     certificate = sock.getpeercert()
@@ -183,7 +157,7 @@ def _facts(sock: TlsSocket) -> dict[str, str]:
 
 
 def subject_of(certificate: Mapping[str, Any]) -> str:
-    r"""Write a certificate's subject in one line that can be read in one way only.
+    r"""Return a certificate's subject as one line that can be read in one way only.
 
     >>> subject_of({"subject": ((("organizationName", "a, b=c"),), (("commonName", "me"),))})
     'organizationName=a\\, b\\=c,commonName=me'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -66,11 +67,7 @@ def _pays() -> bool:
 
 
 def fit_descriptors(limits: Limits) -> Limits:
-    """Raise the soft limit on descriptors, and give limits that fit into it."""
-    try:
-        import resource
-    except ImportError:  # pragma: no cover - Windows has no such limit
-        return limits
+    """Raise the soft limit on descriptors, and return limits that fit into it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.max_sessions + SPARE_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -11,7 +11,7 @@ by itself.
 
 from typing import TYPE_CHECKING, Any
 
-from echo.testing.faults import Faults
+from echo.server.faults import Faults
 from echo.testing.running import EventList, RunningServer, running_server
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from echo.server import EchoHandler, EchoServer
-from echo.testing.faults import Faults, FaultyHandler, FaultyServer
+from echo.server.faults import Faults, FaultyHandler, FaultyServer
 
 if TYPE_CHECKING:
     import socketserver
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from echo.limits import Limits
     from echo.server.proxy import Proxies
     from echo.server.session import Session
+    from echo.server.tls import TlsConfig
 
 # Seconds that the end of the `with` block waits for sessions before it cuts them.
 DRAIN_TIMEOUT = 5.0
@@ -139,6 +140,7 @@ def running_server(
     log_payload: bool = False,
     faults: Faults | None = None,
     proxies: Proxies | None = None,
+    tls: TlsConfig | None = None,
 ) -> Iterator[RunningServer]:
     """Run a server on a free port until the end of the `with` block, which drains it.
 
@@ -159,9 +161,8 @@ def running_server(
     if faults is not None:
         make = partial(FaultyServer, faults=faults)
         handler = FaultyHandler if handler is EchoHandler else handler
-    server = make(
-        (host, 0), handler, limits=limits, log=log, log_payload=log_payload, proxies=proxies
-    )
+    options = {"limits": limits, "log_payload": log_payload, "proxies": proxies, "tls": tls}
+    server = make((host, 0), handler, log=log, **options)
     acceptor = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
     with server:
         acceptor.start()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def server(authority: Authority) -> Iterator[RunningServer]:
     """Run a server that speaks TLS, and check its events at the end."""
-    with running_server(handler=authority.certificates().handler()) as running:
+    with running_server(tls=authority.certificates()) as running:
         yield running
     check_events(running)
 
@@ -84,7 +84,7 @@ def test_handshakes_that_fail_later_are_counted(tmp_path: Path) -> None:
     certificates = authority.certificates()
     other = stranger.certificates()
     context = authority.trusting()
-    with running_server(handler=certificates.handler()) as server:
+    with running_server(tls=certificates) as server:
         plan = LoadPlan(sessions=2, duration=0.5, churn=1, timeout=seconds(20))
         load = Load(*server.address, plan, tls=context)
         has_finished = load.has_finished
@@ -104,7 +104,7 @@ def test_handshakes_that_fail_later_are_counted(tmp_path: Path) -> None:
 def test_connections_that_end_before_their_handshake_are_counted(authority: Authority) -> None:
     """One that is closed at once, as by a limit, is refused."""
     limits = Limits(max_sessions=1)
-    with running_server(handler=authority.certificates().handler(), limits=limits) as server:
+    with running_server(tls=authority.certificates(), limits=limits) as server:
         plan = LoadPlan(sessions=4, duration=0.5, timeout=seconds(20))
         load = Load(*server.address, plan, tls=authority.trusting())
         load.run()

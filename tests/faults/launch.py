@@ -31,8 +31,10 @@ OF_THE_HANDLER = ("hook", "deaf", "broken")
 
 def keepalive(numbers: str) -> None:
     """Look for peers that are gone sooner: `keepalive:1/1/2`."""
+    from echo.server import sockets
+
     idle, interval, probes = map(int, numbers.split("/"))
-    limits.KEEPALIVE = (idle, interval, probes)
+    sockets.KEEPALIVE = (idle, interval, probes)
 
 
 def queue(size: str) -> None:
@@ -42,8 +44,10 @@ def queue(size: str) -> None:
 
 def brisk(_: str) -> None:
     """Keep no idle session thread for long: whichever is still there at the end is left over."""
-    limits.SPARE_THREADS = 0
-    limits.SPARE_THREAD_TIMEOUT = 0.2
+    from echo.server import threads
+
+    threads.SPARE_THREADS = 0
+    threads.SPARE_THREAD_TIMEOUT = 0.2
 
 
 def stubborn(_: str) -> None:
@@ -114,9 +118,9 @@ def threads(fault: str) -> None:
 
 def impatient(_: str) -> None:
     """Give an accept loop up after two looks."""
-    from echo.server import daemon
+    from echo.server import watchdog
 
-    daemon.PATIENCE = 2
+    watchdog.PATIENCE = 2
 
 
 # -- hooks ----------------------------------------------------------------------------------
@@ -175,7 +179,7 @@ def _lose_closing_line(handler: Any) -> None:
 
 
 def _count_twice(handler: Any) -> None:
-    handler.server.sessions.accepted += 1
+    handler.server.sessions.totals.accepted += 1
 
 
 def _say_on_stderr(handler: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echo import EchoClient
-from echo.limits import KEEPALIVE
+from echo.server.sockets import KEEPALIVE
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def test_each_session_looks_for_its_peer(server: RunningServer) -> None:
     with EchoClient(*server.address) as client:
         client.echo(b"hello")
         (session,) = server.server.sessions.live()
-        is_on = session.request.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        found = options(session.request)
+        is_on = session.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        found = options(session.sock)
 
     assert is_on == 1
     assert found == KEEPALIVE == (60, 10, 6)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from echo import EchoClient, EchoServer
-from echo.limits import Limits
 from echo.logs.lines import bounded_line
-from echo.server.session import Session
-from echo.server.sessions import Sessions
 from echo.testing import running_server
 from tests import vocabulary
 from tests.faults.peers import fill
@@ -64,9 +61,9 @@ class Late:
         self.came = threading.Event()
         self._error = error
 
-    def run(self, job: Callable[[], None]) -> None:
+    def run(self, function: Callable[..., None], *arguments: Any) -> None:
         """Keep a job."""
-        self.jobs.append(job)
+        self.jobs.append(partial(function, *arguments))
         self.came.set()
         if self._error is not None:
             raise self._error
@@ -78,7 +75,7 @@ class Late:
 def late(server: EchoServer, error: Exception | None = None) -> Late:
     """Give a server such threads."""
     threads = Late(error)
-    server._session_threads = threads  # type: ignore[assignment]
+    server.session_threads = threads  # type: ignore[assignment]
     return threads
 
 
@@ -95,7 +92,7 @@ def test_a_session_that_is_cut_before_its_thread_has_begun() -> None:
 
             assert end.recv(1) == b""
     assert [line["event"] for line in running.events] == []
-    assert (running.server.sessions.accepted, running.server.sessions.active) == (0, 0)
+    assert (running.server.sessions.totals.accepted, running.server.slots.active) == (0, 0)
 
 
 def test_a_session_that_can_t_be_handed_over() -> None:
@@ -107,7 +104,7 @@ def test_a_session_that_can_t_be_handed_over() -> None:
 
             assert client.sock.recv(1) == b""
         (error,) = running.log.wait_for("server.error")
-        active = running.server.sessions.active
+        active = running.server.slots.active
 
     assert error["error"] == "OSError: no thread of any kind"
     assert active == 0
@@ -121,18 +118,6 @@ def test_a_drain_that_is_not_over_in_time() -> None:
 
         assert not running.server.drain(0.1)
         assert running.log.wait_for("session.closed")[0]["reason"] == "cut"
-
-
-def test_what_is_not_connected_can_be_cut() -> None:
-    """A socket that has lost its peer is no error for who cuts all."""
-    sessions = Sessions(Limits())
-    with socket.socket() as sock:
-        session = Session("s-1", sock, "127.0.0.1", 1)
-        sessions.enter(session)
-        sessions.cut()
-    sessions.close()
-
-    assert session.cut
 
 
 def test_no_error_is_no_event(server: RunningServer) -> None:

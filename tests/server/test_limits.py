@@ -13,7 +13,7 @@ import pytest
 from echo import EchoClient, Limits
 from echo.deadline import Deadline
 from echo.limits import BadLimit
-from echo.server.waiting import PollWaiter
+from echo.server.waiting import Waiter
 from tests.conftest import check_events
 from tests.waiting import seconds, wait_until
 
@@ -78,7 +78,7 @@ def test_a_session_that_never_waits_is_ended(serve: Serve) -> None:
     """Bytes without a pause don't keep a session beyond `session_timeout` either."""
 
     def use(sock: socket.socket) -> None:
-        waiting = PollWaiter(sock)
+        waiting = Waiter(sock)
         sock.setblocking(False)
         while waiting.readable(0) is False or sock.recv(65536):
             with suppress(BlockingIOError):
@@ -179,7 +179,7 @@ def test_no_more_sessions_of_one_peer_than_allowed(serve: Serve) -> None:
                 other.sendall(b"2")
                 echo = other.recv(1)
         refused = server.log.wait_for("session.refused")[0]
-        wait_until(lambda: server.server.sessions.active == 0)
+        wait_until(lambda: server.server.slots.active == 0)
         with EchoClient(*server.address) as again:
             again.echo(b"3")
     check_events(server)

@@ -209,7 +209,7 @@ def test_a_proxy_is_named_beside_its_peer() -> None:
 def test_an_encrypted_session_says_how(tmp_path: Path) -> None:
     """By the log's names, once the handshake is over."""
     authority = Authority(tmp_path)
-    with running_server(handler=authority.certificates().handler()) as server:
+    with running_server(tls=authority.certificates()) as server:
         with EchoClient(*server.address, tls=authority.trusting()) as client:
             client.echo(b"x")
             (row,) = picture(server)["sessions"]
@@ -251,7 +251,7 @@ def test_a_session_that_goes_meanwhile_is_left_out(server: RunningServer) -> Non
     with EchoClient(*server.address) as client:
         client.echo(b"x")
         session = server.sessions[0]
-        server.server.sessions.give_back(session.request)
+        server.server.slots.release(session)
         found = picture(server)["sessions"]
 
     assert found == []

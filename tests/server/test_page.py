@@ -125,7 +125,7 @@ def test_sockets_appear_count_and_go(browser: Browser, shown: Shown) -> None:
         last = connect(stack, shown.server, b"x", "127.0.0.7")
         browser.until(f"{TILES} === 3")
         first = shown.server.sessions[0]
-        numbers = [session.request.fileno() for session in shown.server.sessions]
+        numbers = [session.sock.fileno() for session in shown.server.sessions]
         text = browser.run(f"{tile(numbers[0])}.innerText")
         clients = browser.run("[...document.querySelectorAll('.client h3')].map(h => h.innerText)")
         listening = browser.run("document.getElementById('listening').innerText")

@@ -13,14 +13,14 @@ import pytest
 
 from echo.deadline import Deadline
 from echo.events import Reason, Refusal
-from echo.limits import Limits
 from echo.server import tuning
-from echo.server.refusals import Refusals
-from echo.server.session import Counts, Session, SessionEnd
-from echo.server.sessions import Sessions
+from echo.server.register import Register
+from echo.server.session import Counts, Session, State
+from echo.server.shared_lines import MOST_KEYS, SharedLines
+from echo.server.slots import Connection, Slots
 from echo.server.sockets import linger, peer_of, set_session_options
 from echo.server.threads import SessionThreads
-from echo.server.waiting import Bell, PollWaiter, SelectWaiter
+from echo.server.waiting import Waiter, Wakeup
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -51,14 +51,11 @@ def fill(sock: socket.socket) -> None:
 # -- waiting ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("waiter", [PollWaiter, SelectWaiter])
-def test_a_waiter_sees_input_room_and_the_bell(
-    pair: Pair, waiter: type[PollWaiter] | type[SelectWaiter]
-) -> None:
-    """Both kinds of waiter say the same."""
+def test_a_waiter_sees_input_room_and_the_wakeup(pair: Pair) -> None:
+    """Input, room to send and the wakeup each end the wait that watches them."""
     left, right = pair
-    bell = Bell()
-    watch, plain = waiter(left, bell), waiter(left)
+    wakeup = Wakeup()
+    watch, plain = Waiter(left, wakeup), Waiter(left)
 
     assert not watch.readable(0)
     assert watch.writable(float("inf"))
@@ -67,32 +64,29 @@ def test_a_waiter_sees_input_room_and_the_bell(
     assert watch.readable(seconds(10))
     left.recv(1)
     assert not watch.readable(0.01)
-    bell.ring()
+    wakeup.set()
     assert watch.readable(seconds(10))
     assert not plain.readable(0)
-    bell.close()
+    wakeup.close()
 
 
-@pytest.mark.parametrize("waiter", [PollWaiter, SelectWaiter])
-def test_a_waiter_sees_that_there_is_no_room(
-    pair: Pair, waiter: type[PollWaiter] | type[SelectWaiter]
-) -> None:
+def test_a_waiter_sees_that_there_is_no_room(pair: Pair) -> None:
     """A full send buffer is not writable."""
     left, _ = pair
     fill(left)
 
-    assert not waiter(left).writable(0.01)
+    assert not Waiter(left).writable(0.01)
 
 
-def test_a_bell_rings_once_and_for_good() -> None:
-    """Ringing again, and ringing after the end, change nothing."""
-    bell = Bell()
+def test_a_wakeup_is_set_for_good() -> None:
+    """Setting it again, and setting it after the end, change nothing."""
+    wakeup = Wakeup()
     for _ in range(100_000):  # more than a socket's buffer holds
-        bell.ring()
+        wakeup.set()
 
-    assert PollWaiter(bell).readable(0)
-    bell.close()
-    bell.ring()
+    assert Waiter(wakeup).readable(0)
+    wakeup.close()
+    wakeup.set()
 
 
 def test_a_deadline_only_comes_nearer() -> None:
@@ -149,90 +143,158 @@ def test_a_closed_reserve_ends_those_at_work_after_their_job() -> None:
     assert "0 idle" in repr(threads)
 
 
+# -- slots --------------------------------------------------------------------------------
+
+
+def connection(sock: socket.socket, peer_ip: str) -> Connection:
+    """Return a connection of a peer."""
+    return Connection(sock, peer_ip, 40000)
+
+
+def test_a_slot_is_released_once(pair: Pair) -> None:
+    """However often a connection is released, one slot comes back."""
+    slots = Slots(limit=2, per_peer=2)
+    one, two = (connection(sock, "192.0.2.1") for sock in pair)
+    assert slots.acquire(one) is slots.acquire(two) is None
+    for _ in range(3):
+        slots.release(one)
+
+    assert slots.active == 1
+    assert slots.acquire(one) is None
+    assert slots.acquire(connection(pair[0], "192.0.2.9")) is Refusal.MAX_SESSIONS
+
+
+def test_a_refused_connection_holds_nothing(pair: Pair) -> None:
+    """Neither limit counts a connection that it refused."""
+    slots = Slots(limit=2, per_peer=1)
+    first, second = (connection(sock, "192.0.2.1") for sock in pair)
+    slots.acquire(first)
+
+    assert slots.acquire(second) is Refusal.MAX_SESSIONS_PER_PEER
+    slots.release(second)
+    assert slots.active == 1
+
+
+@pytest.mark.parametrize(
+    ("addresses", "allowed"),
+    [
+        ([f"2001:db8::{n:x}" for n in range(1, 4)], 1),  # one /64
+        ([f"2001:db8:0:{n:x}::1" for n in range(4)], 2),  # one /56 of four /64
+        ([f"2001:db8:0:{n:x}00::1" for n in range(8)], 4),  # one /48 of eight /56
+        ([f"2001:db8:{n:x}::1" for n in range(8)], 8),  # strangers
+        ([f"64:ff9b::192.0.2.{n}" for n in range(8)], 8),  # each its own IPv4 behind NAT64
+        (["64:ff9b::192.0.2.1", "192.0.2.1"], 1),
+        (["2002:c000:0201::1", "192.0.2.1"], 1),  # 6to4
+        ([f"fe80::{n:x}%eth0" for n in range(1, 9)], 8),  # neighbours on a link
+        (["fe80::1%eth0", "fe80::1%eth1"], 2),
+        (["fe80::1%eth0", "fe80::1%eth0"], 1),
+    ],
+)
+def test_a_peer_is_what_its_address_is_part_of(
+    pair: Pair, addresses: list[str], allowed: int
+) -> None:
+    """Networks that one customer has share a limit, which grows with the network."""
+    slots = Slots(limit=100, per_peer=1)
+    refusals = [slots.acquire(connection(pair[0], address)) for address in addresses]
+
+    assert refusals.count(None) == allowed
+
+
+def test_a_peer_that_is_known_later_is_counted_then(pair: Pair) -> None:
+    """A proxy's connection counts in all at once, and for its peer once that is known."""
+    slots = Slots(limit=2, per_peer=1)
+    one, two = (connection(sock, "10.0.0.1") for sock in pair)
+    assert slots.acquire(one, count_peer=False) is slots.acquire(two, count_peer=False) is None
+    one.peer_ip = two.peer_ip = "192.0.2.1"
+
+    assert slots.assign(one) is None
+    assert slots.assign(two) is Refusal.MAX_SESSIONS_PER_PEER
+    slots.release(one)
+    assert slots.assign(one) is None  # whose socket is closed by now
+    assert slots.active == 1
+    assert slots.assign(two) is None
+
+
 # -- the register -------------------------------------------------------------------------
 
 
-def test_a_session_counts_once(pair: Pair) -> None:
-    """Whatever is called twice counts once."""
-    sessions = Sessions(Limits(max_sessions=1))
-    session = Session("s-1", pair[0], "127.0.0.1", 40000, counts=Counts(3, 2))
-    sessions.enter(session)
-    assert sessions.refusal("127.0.0.2") is Refusal.MAX_SESSIONS
-    assert sessions.byte_totals() == {"received_bytes": 3, "sent_bytes": 2}
+@pytest.fixture
+def register() -> Iterator[Register]:
+    """Return a register, which is closed at the end."""
+    register = Register()
+    yield register
+    register.close()
+
+
+def session_of(sock: socket.socket, **facts: Any) -> Session:
+    """Return a session on a socket."""
+    return Session(sock, "127.0.0.1", 40000, session_id="s-1", **facts)
+
+
+def test_a_session_counts_once(pair: Pair, register: Register) -> None:
+    """Its end is claimed once, with the counts of that moment."""
+    session = session_of(pair[0], counts=Counts(3, 2))
+    register.add(session)
+    assert register.byte_totals() == {"received_bytes": 3, "sent_bytes": 2}
+    assert register.open(session)
+    line = register.end(session, Reason.EOF)
+    session.counts.sent_bytes = 3  # a thread that hung goes on
+    assert line
+    assert line["sent_bytes"] == 2
+    assert register.end(session, Reason.CUT) is None
+    assert register.byte_totals() == {"received_bytes": 3, "sent_bytes": 2}
+    register.close_intake()
+    assert not register.wait(0)
     for _ in range(2):
-        sessions.give_back(pair[0])
-    assert sessions.open(session)
-    facts = sessions.end(session, Reason.EOF)
-    session.counts.sent_bytes = 3  # a thread that was given up goes on
-    assert facts
-    assert facts["sent_bytes"] == 2
-    assert not sessions.end(session, Reason.CUT)
-    assert sessions.byte_totals() == {"received_bytes": 3, "sent_bytes": 2}
-    for _ in range(2):
-        sessions.forget(session)
-    sessions.give_back(pair[0])
-    sessions.drain()
+        register.remove(session)
 
-    assert sessions.active == 0
-    assert sessions.reasons == {Reason.EOF: 1}
-    assert sessions.wait(0)
-    assert repr(sessions) == "<Sessions 0/1>"
-    assert repr(session) == "<Session s-1 127.0.0.1:40000 3 in, 3 out>"
-    sessions.close()
+    assert register.wait(0)
+    assert register.totals.reasons == {"eof": 1}
 
 
-def test_a_session_that_was_given_up_never_opens(pair: Pair) -> None:
-    """A stop that finds a session before its thread has begun leaves no line without another."""
-    sessions = Sessions(Limits())
-    session = Session("s-1", pair[0], "127.0.0.1", 40000)
-    sessions.enter(session)
-    facts = sessions.end(session, Reason.CUT)
-    opened = sessions.open(session)
+def test_a_session_that_was_ended_never_opens(pair: Pair, register: Register) -> None:
+    """A session that a stop ends before its thread has begun has no lines, and is not counted."""
+    session = session_of(pair[0])
+    register.add(session)
+    line = register.end(session, Reason.CUT)
+    opened = register.open(session)
 
-    assert (facts, opened) == (None, False)
-    assert (sessions.accepted, sessions.closed, sessions.active) == (0, 0, 0)
-    assert sessions.live() == []
-    sessions.close()
-
-
-def test_a_cut_leaves_alone_what_has_given_its_socket_back(pair: Pair) -> None:
-    """A descriptor that may be somebody else's by now is not touched; a dead socket is no error."""
-    left, right = pair
-    sessions = Sessions(Limits())
-    gone, alive = Session("1", left, "::1", 1), Session("2", right, "::1", 2)
-    sessions.enter(gone)
-    sessions.enter(alive)
-    sessions.give_back(left)
-    sessions.cut()
-    sessions.cut()  # by now it is not connected any more
-
-    assert (gone.cut, alive.cut) == (False, True)
-    assert right.recv(1) == b""
-    sessions.close()
+    assert (line, opened) == (None, False)
+    assert (register.totals.accepted, register.totals.closed) == (0, 0)
+    assert session.state is State.ENDED
+    assert register.live() == []
 
 
-def test_an_end_says_its_reason() -> None:
-    """The exception that ends a session is readable where it is seen."""
-    assert str(SessionEnd(Reason.BYTE_LIMIT)) == "byte_limit"
+# -- lines that are shared ----------------------------------------------------------------
 
 
-# -- refusals -----------------------------------------------------------------------------
+def test_each_key_has_lines_of_its_own() -> None:
+    """The first of each key is written at once, the rest when it is due."""
+    lines: list[tuple[int, dict[str, Any]]] = []
+    shared = SharedLines(lambda count, fields: lines.append((count, fields)), period=1000)
+    for port in (1, 2, 3):
+        shared.add(Refusal.MAX_SESSIONS, peer_port=port)
+        shared.add(Refusal.THREAD_LIMIT, peer_port=-port)
+    shared.flush_due()
+    assert lines == [(1, {"peer_port": 1}), (1, {"peer_port": -1})]
+    shared.flush()
+    shared.flush()
+
+    assert lines[2:] == [(2, {"peer_port": 3}), (2, {"peer_port": -3})]
+    assert shared.by_key == {Refusal.MAX_SESSIONS: 3, Refusal.THREAD_LIMIT: 3}
+    assert shared.total == 6
 
 
-def test_refusals_of_each_reason_have_lines_of_their_own() -> None:
-    """The first of each reason is written at once, the rest when it is due."""
-    lines: list[dict[str, Any]] = []
-    refusals = Refusals(lambda _event, **fields: lines.append(fields), period=1000)
-    for _ in range(3):
-        refusals.add(Refusal.MAX_SESSIONS, "192.0.2.1", 1)
-        refusals.add(Refusal.THREAD_LIMIT, "192.0.2.2", 2)
-    refusals.flush_due()
-    assert [line["count"] for line in lines] == [1, 1]
-    refusals.flush()
-    refusals.flush()
+def test_keys_without_end_share_lines() -> None:
+    """However many keys there are, they are counted in a bounded number of lines."""
+    counts: list[int] = []
+    shared = SharedLines(lambda count, _: counts.append(count), period=1000)
+    for key in range(10 * MOST_KEYS):
+        shared.add(key)
+    shared.flush()
 
-    assert [line["count"] for line in lines] == [1, 1, 2, 2]
-    assert refusals.by_reason == {Refusal.MAX_SESSIONS: 3, Refusal.THREAD_LIMIT: 3}
+    assert sum(counts) == shared.total == 10 * MOST_KEYS
+    assert len(counts) <= MOST_KEYS + 1
 
 
 # -- sockets ------------------------------------------------------------------------------

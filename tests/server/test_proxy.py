@@ -180,7 +180,7 @@ def test_the_limit_for_a_peer_counts_real_peers() -> None:
             sock.close()
         server.log.wait_for("session.closed", 5)
         totals = server.server.totals()
-        wait_until(lambda: not server.server.sessions.active)
+        wait_until(lambda: not server.server.slots.active)
     check_events(server)
 
     assert (refused["peer_ip"], refused["reason"]) == ("203.0.113.7", "max_sessions_per_peer")
@@ -190,8 +190,8 @@ def test_the_limit_for_a_peer_counts_real_peers() -> None:
 def test_tls_comes_behind_the_header(tmp_path: Path) -> None:
     """First who it is, then the handshake."""
     authority = Authority(tmp_path)
-    handler = authority.certificates().handler()
-    with running_server(proxies=Proxies(LOOPBACK), handler=handler) as server:
+    tls = authority.certificates()
+    with running_server(proxies=Proxies(LOOPBACK), tls=tls) as server:
         with socket.create_connection(server.address, seconds(10)) as sock:
             sock.sendall(v2(PEER4))
             with authority.trusting().wrap_socket(sock, server_hostname="127.0.0.1") as tls:
@@ -284,7 +284,7 @@ def test_a_drain_does_not_wait_for_a_header() -> None:
     """A connection that has said nothing yet is drained."""
     with running_server(proxies=Proxies(LOOPBACK, timeout=60)) as server:
         with socket.create_connection(server.address, seconds(10)):
-            wait_until(lambda: server.server.sessions.active)
+            wait_until(lambda: server.server.slots.active)
             assert server.server.drain(seconds(5))
 
     assert lines(server)[1]["reason"] == "drained"

@@ -128,7 +128,7 @@ class Clients(RuleBasedStateMachine):
         closed = [line["reason"] for line in self.running.log.named("session.closed")]
 
         assert sorted(closed) == sorted(self.reasons)
-        assert self.running.server.sessions.active == len(self.live)
+        assert self.running.server.slots.active == len(self.live)
 
 
 class CompiledClients(Clients):

@@ -85,7 +85,7 @@ def test_the_metrics_are_the_server_s_state() -> None:
                 server.log.wait_for("session.refused")
             client.finish()
         server.log.wait_for("session.closed", 2)
-        wait_until(lambda: not server.server.sessions.active)
+        wait_until(lambda: not server.server.slots.active)
         after = scrape(server)
 
     assert during["echod_sessions_active", ""] == 1

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echo import EchoClient, Limits
+from echo import EchoClient, EchoHandler, EchoServer, Limits
 from echo.client import EchoEnded
 from echo.client.tls import trusting
 from echo.server.session import Session
-from echo.server.sessions import Sessions
-from echo.server.tls import BadCertificate, Certificates
+from echo.server.tls import BadCertificate, TlsConfig
 from echo.testing import running_server
 from tests.authority import Authority
 from tests.conftest import check_events
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def server(authority: Authority) -> Iterator[RunningServer]:
     """Run a server that speaks TLS, and check its events at the end."""
-    with running_server(handler=authority.certificates().handler()) as running:
+    with running_server(tls=authority.certificates()) as running:
         yield running
     check_events(running)
 
@@ -68,8 +67,8 @@ def test_it_echoes_and_says_how_it_was_encrypted(
 
 def test_a_buffer_smaller_than_a_record_loses_nothing(authority: Authority) -> None:
     """What OpenSSL holds decrypted is read before anything is waited for."""
-    handler = authority.certificates().handler()
-    with running_server(handler=handler, limits=Limits(buffer_size=100)) as server:
+    tls = authority.certificates()
+    with running_server(tls=tls, limits=Limits(buffer_size=100)) as server:
         with EchoClient(*server.address, tls=authority.trusting()) as client:
             assert client.echo(b"x" * 40_000) == b"x" * 40_000
 
@@ -94,8 +93,8 @@ def test_tls_1_2_is_spoken_and_1_1_is_not(server: RunningServer, authority: Auth
 
 def test_a_client_certificate_is_asked_for_and_named(authority: Authority) -> None:
     """With a client authority, only who has its certificate is served, and the log says who."""
-    handler = authority.certificates(clients=True).handler()
-    with running_server(handler=handler) as server:
+    tls = authority.certificates(clients=True)
+    with running_server(tls=tls) as server:
         with EchoClient(*server.address, tls=authority.trusting("alice, the 1st")) as client:
             assert client.echo(b"hello") == b"hello"
         subject = closing_line(server)["tls_subject"]
@@ -255,8 +254,8 @@ def test_a_cut_says_nothing_in_the_clear(server: RunningServer, authority: Autho
 
 def test_the_end_waits_for_room_for_its_close_notify(authority: Authority) -> None:
     """A peer whose buffers are full gets its close_notify once it reads."""
-    handler = authority.certificates().handler()
-    with running_server(handler=handler, limits=Limits(session_timeout=0.5)) as server:
+    tls = authority.certificates()
+    with running_server(tls=tls, limits=Limits(session_timeout=0.5)) as server:
         small_buffers(server)
         with EchoClient(*server.address, tls=authority.trusting()) as client:
             client.sock.setblocking(True)
@@ -296,8 +295,9 @@ def test_plain_text_is_no_handshake(server: RunningServer) -> None:
 
 def test_a_handshake_that_does_not_end_is_ended(authority: Authority) -> None:
     """A peer that says nothing, or drips, has so many seconds and no more."""
-    handler = authority.certificates().handler(timeout=0.3)
-    with running_server(handler=handler) as server:
+    tls = authority.certificates()
+    tls.timeout = 0.3
+    with running_server(tls=tls) as server:
         with (
             socket.create_connection(server.address, seconds(10)) as silent,
             socket.create_connection(server.address, seconds(10)) as dripping,
@@ -314,8 +314,9 @@ def test_a_handshake_that_does_not_end_is_ended(authority: Authority) -> None:
 
 def test_a_drip_longer_than_the_deadline_is_ended(authority: Authority) -> None:
     """Bytes that keep coming don't move the handshake's deadline."""
-    handler = authority.certificates().handler(timeout=0.3)
-    with running_server(handler=handler) as server:
+    tls = authority.certificates()
+    tls.timeout = 0.3
+    with running_server(tls=tls) as server:
         with socket.create_connection(server.address, seconds(10)) as sock:
             sock.sendall(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc")
             drip = threading.Event()
@@ -329,10 +330,11 @@ def test_a_drip_longer_than_the_deadline_is_ended(authority: Authority) -> None:
 
 def test_a_drain_ends_a_handshake(authority: Authority) -> None:
     """A peer in the middle of its handshake doesn't hold a stop up."""
-    handler = authority.certificates().handler(timeout=60)
-    with running_server(handler=handler) as server:
+    tls = authority.certificates()
+    tls.timeout = 60
+    with running_server(tls=tls) as server:
         with socket.create_connection(server.address, seconds(10)):
-            server.log.wait_for("session.accepted")
+            wait_until(lambda: server.sessions and server.sessions[0].thread)
             assert server.server.drain(seconds(5))
 
     assert closing_line(server)["reason"] == "drained"
@@ -353,7 +355,7 @@ class SlowTap(Tap):
 def test_a_long_chain_goes_out_in_several_turns(authority: Authority) -> None:
     """The handshake waits for room as well as for input."""
     cert, key = authority.issue("long", chain=60)
-    with running_server(handler=Certificates(cert, key).handler()) as server:
+    with running_server(tls=TlsConfig(cert, key)) as server:
         small_buffers(server)
         with socket.socket() as raw:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -366,7 +368,7 @@ def test_a_long_chain_goes_out_in_several_turns(authority: Authority) -> None:
 
 def test_a_peer_that_is_gone_before_its_handshake_is_a_reset(authority: Authority) -> None:
     """Connect, send, reset: one closing line, no error in the daemon."""
-    with running_server(handler=authority.certificates().handler()) as server:
+    with running_server(tls=authority.certificates()) as server:
         for _ in range(20):
             client = EchoClient(*server.address)
             client.connect()
@@ -414,7 +416,7 @@ def test_files_that_do_not_fit_are_refused(authority: Authority, tmp_path: Path)
     }
     for files, why in cases.items():
         with pytest.raises(BadCertificate, match=why) as caught:
-            Certificates(*files)
+            TlsConfig(*files)
 
         assert "\n" not in str(caught.value)
 
@@ -427,7 +429,7 @@ def test_what_else_a_certificate_says_is_its_owner_s_business(tmp_path: Path) ->
     command += ["-addext", "extendedKeyUsage=clientAuth", "-keyout", str(key), "-out", str(cert)]
     subprocess.run(command, check=True, capture_output=True)
 
-    assert Certificates(cert, key).context
+    assert TlsConfig(cert, key).context
 
 
 def test_a_key_with_a_passphrase_is_refused_without_asking(authority: Authority) -> None:
@@ -440,7 +442,7 @@ def test_a_key_with_a_passphrase_is_refused_without_asking(authority: Authority)
     )
 
     with pytest.raises(BadCertificate, match="locked with a passphrase"):
-        Certificates(cert, locked)
+        TlsConfig(cert, locked)
 
 
 def test_reloading_serves_the_new_certificate_and_keeps_the_old_where_that_fails(
@@ -448,7 +450,7 @@ def test_reloading_serves_the_new_certificate_and_keeps_the_old_where_that_fails
 ) -> None:
     """New sessions get what is in the files now; sessions under way go on."""
     certificates = authority.certificates()
-    with running_server(handler=certificates.handler()) as server:
+    with running_server(tls=certificates) as server:
         with EchoClient(*server.address, tls=authority.trusting()) as before:
             first = before.sock.getpeercert(binary_form=True)  # type: ignore[attr-defined]
             authority.issue("server")
@@ -593,17 +595,16 @@ def test_a_cut_of_both_directions_is_one_of_the_connection(
     closing_line(server)
 
 
-def test_a_session_that_is_cut_while_its_socket_is_exchanged_is_cut() -> None:
-    """Between the plain socket and its TLS layer a cut finds neither; it isn't lost."""
-    sessions = Sessions(Limits())
-    left, right = socket.socketpair()
-    session = Session("s-1", left, "192.0.2.1", 1)
-    sessions.enter(session)
+def test_a_session_that_is_cut_before_its_tls_layer_is_there_is_cut(authority: Authority) -> None:
+    """A cut that came while the socket had no TLS layer yet ends the handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    session = Session(accepted, "127.0.0.1", 1, session_id="s-1")
     session.cut = True
-    other = socket.socket(fileno=left.detach())
-    sessions.exchange(session, other)
+    with EchoServer(("127.0.0.1", 0), EchoHandler) as server, suppress(OSError):
+        authority.certificates().shake_hands(session, server)
 
-    assert right.recv(1) == b""
-    for sock in (other, right):
-        sock.close()
-    sessions.close()
+    assert client.recv(1) == b""
+    client.close()
+    session.sock.close()

@@ -13,8 +13,8 @@ import pytest
 import echo.testing
 from echo import EchoClient, EchoHandler, Limits
 from echo.client import EchoEnded, EchoMismatch, EchoTimeout
+from echo.server.faults import FaultyHandler, FaultyServer, parse_faults
 from echo.testing import Faults, running_server
-from echo.testing.faults import FaultyHandler, FaultyServer, parse_faults
 from tests.conftest import check_events
 from tests.waiting import seconds, wait_until
 

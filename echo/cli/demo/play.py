@@ -82,7 +82,7 @@ def _connect(theatre: Theatre) -> Act:
 def _accept(theatre: Theatre) -> Act:
     theatre.accept()
     _accepted(theatre, 1)
-    session, listener = theatre.session("A").request.fileno(), theatre.server.fileno()
+    session, listener = theatre.session("A").sock.fileno(), theatre.server.fileno()
     yield Said(
         "server", f"`accept({listener})` gave a new descriptor: {session}. A thread serves it."
     )
@@ -110,7 +110,7 @@ def _talk(theatre: Theatre) -> Act:
     theatre.server.gate.set()
     echo = _receive(client, due)
     read = theatre.log.wait_for("session.data", timeout=PATIENCE)
-    descriptor = session.request.fileno()
+    descriptor = session.sock.fileno()
     for data in read:
         yield Said(
             "server", f"`recv({descriptor})` gave {data['bytes']} bytes: `{data['preview']}`"
@@ -129,7 +129,7 @@ def _crowd(theatre: Theatre) -> Act:
         _accepted(theatre, number)
         own, port = client.getsockname()
         where = "the same address as A" if own == HOST else "another address"
-        session = theatre.session(name).request.fileno()
+        session = theatre.session(name).sock.fileno()
         yield Said(f"client {name}", f"`connect()` from {own} port {port}: {where}.")
         yield Said("server", f"`accept()` gave descriptor {session} for it.")
         if own != host:
@@ -137,7 +137,7 @@ def _crowd(theatre: Theatre) -> Act:
     for name in ("B", "C"):
         theatre.until_states(name, server="ESTABLISHED", client="ESTABLISHED")
     yield Picture()
-    ends = [theatre.session(name).request.getsockname() for name in theatre.clients]
+    ends = [theatre.session(name).sock.getsockname() for name in theatre.clients]
     ports = {theatre.server.socket.getsockname(), *ends}
     yield Said(
         "kernel",
@@ -154,7 +154,7 @@ def _crowd(theatre: Theatre) -> Act:
 
 def _half_close(theatre: Theatre) -> Act:
     client, session = theatre.clients["A"], theatre.session("A")
-    descriptor, before = session.request.fileno(), session.received_bytes
+    descriptor, before = session.sock.fileno(), session.received_bytes
     theatre.server.gate.clear()
     line = b"last words\n"
     sent = client.send(line)

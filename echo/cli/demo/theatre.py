@@ -212,7 +212,7 @@ class Theatre:
         if self.server.fileno() >= 0:
             rows.append(Row("server", self.server.fileno(), "listening", "", self.address, None))
         for session in self.server.sessions.live():
-            peer, fd = (session.peer_ip, session.peer_port), session.request.fileno()
+            peer, fd = (session.peer_ip, session.peer_port), session.sock.fileno()
             rows.append(Row("server", fd, "session", self._names[peer], self.address, peer))
         for name, client in self.clients.items():
             if client.fileno() >= 0:

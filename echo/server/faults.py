@@ -1,22 +1,27 @@
-"""A server that does wrong on request: what a client has to be able to handle."""
+"""A server that misbehaves on request: what a client has to be able to handle."""
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 import struct
+import threading
+import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from echo.events import Reason
 from echo.limits import LONGEST
-from echo.server import EchoHandler, EchoServer
+from echo.server.handler import EchoHandler
+from echo.server.server import EchoServer
 from echo.server.session import SessionEnd
-from echo.server.waiting import Bell, Waiter
 
 if TYPE_CHECKING:
     import socketserver
     from collections.abc import Iterable
+
+    from _typeshed import ReadableBuffer
 
 # A throttled session sends this many times a second.
 THROTTLE_STEPS = 20
@@ -68,7 +73,7 @@ class Faults:
                 raise ValueError(f"{name} must be from 0 to {most}, not {value}")
 
     def active(self) -> dict[str, Any]:
-        """Give the faults that are on, by name."""
+        """Return the faults that are on, by name."""
         values = {field: getattr(self, field.name) for field in fields(self)}
         return {field.name: value for field, value in values.items() if value != field.default}
 
@@ -110,23 +115,23 @@ class FaultyHandler(EchoHandler):
         self._end_early()
         return super().receive()
 
-    def send_back(self, chunk: memoryview) -> None:
+    def send_back(self, chunk: ReadableBuffer) -> None:
         """Send it back late, slowly, in pieces, changed, or not at all."""
-        faults, _ = self.server.setting
-        self._pause(faults.delay + random.uniform(0, faults.jitter))
+        faults, chunk = self.server.faults, memoryview(chunk)
+        self._pause(faults, faults.delay + random.uniform(0, faults.jitter))
         while chunk:
             self._stall()
             self._end_early()
-            faults, _ = self.server.setting
+            faults = self.server.faults
             piece = chunk[: self._step(faults)]
             super().send_back(self._corrupted(piece, faults))
             chunk = chunk[len(piece) :]
             if faults.throttle:
-                self._pause(len(piece) / faults.throttle)
+                self._pause(faults, len(piece) / faults.throttle)
         self._end_early()
 
     def _step(self, faults: Faults) -> int:
-        """Say how much to send at once: never past an offset at which a fault strikes."""
+        """Return how much to send at once: never past an offset at which a fault strikes."""
         sent = self.session.sent_bytes
         steps = [self.server.limits.buffer_size]
         steps += [at - sent for at in (faults.close_after, faults.reset_after) if at is not None]
@@ -149,26 +154,27 @@ class FaultyHandler(EchoHandler):
     def _stall(self) -> None:
         """Do nothing, as long as the limits allow, until the fault is off or it's time to stop."""
         while not self.server.draining:
-            faults, switched = self.server.setting
+            faults = self.server.faults
             if not faults.stall:
                 return
-            if not self._wait(switched, self.idle_timeout):
+            if not self._wait(faults, self.idle_timeout):
                 raise SessionEnd(Reason.IDLE_TIMEOUT)
 
-    def _pause(self, seconds: float) -> None:
-        """Let time pass, unless the faults are switched or it's time to stop."""
-        if seconds > 0 and not self.server.draining:
-            self._wait(self.server.setting[1], seconds)
+    def _pause(self, faults: Faults, seconds: float) -> None:
+        """Let time pass, unless the faults are changed or it's time to stop."""
+        if seconds > 0:
+            self._wait(faults, seconds)
 
-    def _wait(self, switched: Bell, seconds: float) -> bool:
-        left = self.deadline.left()
-        woken = Waiter(switched, self.server.bell).readable(min(seconds, left))
+    def _wait(self, faults: Faults, seconds: float) -> bool:
+        """Wait until the server's faults are others, or it drains; return False if neither came."""
+        left = self.ends_at - time.monotonic()
+        woken = self.server.wait_for_change(faults, min(seconds, left))
         if not woken and left <= seconds:
             raise SessionEnd(Reason.SESSION_TIMEOUT)
         return woken
 
     def _end_early(self) -> None:
-        faults, _ = self.server.setting
+        faults = self.server.faults
         sent = self.session.sent_bytes
         if faults.reset_after is not None and sent >= faults.reset_after:
             self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -191,32 +197,41 @@ class FaultyServer(EchoServer):
         faults: Faults | None = None,
         **options: Any,
     ) -> None:
-        # Both in one, so that no session sees new faults with the bell of the old ones.
-        self.setting = (faults or Faults(), Bell())
-        self._bells = [self.setting[1]]
-        try:
-            super().__init__(server_address, handler, **options)
-        except BaseException:
-            self._close_switches()
-            raise
+        self._faults = faults or Faults()
+        self._changed = threading.Condition()
+        super().__init__(server_address, handler, **options)
 
     @property
     def faults(self) -> Faults:
         """What it does wrong now."""
-        return self.setting[0]
+        return self._faults
 
     @faults.setter
     def faults(self, faults: Faults) -> None:
-        old, bell = self.setting
+        old = self._faults
         if old.refuse and not faults.refuse:
             self.socket.listen(self.request_queue_size)
-        self.setting = (faults, Bell())
-        self._bells.append(self.setting[1])
-        bell.ring()
+        with self._changed:
+            self._faults = faults
+            self._changed.notify_all()
         if faults.refuse and not old.refuse:
-            self._refuse()
+            self._stop_listening()
 
-    def _refuse(self) -> None:
+    def wait_for_change(self, faults: Faults, seconds: float) -> bool:
+        """Wait until the faults are no longer `faults`, or it drains; return False if neither."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._faults is not faults or self.draining,
+                None if seconds == math.inf else seconds,
+            )
+
+    def start_draining(self) -> None:
+        """Stop accepting, and wake the sessions that wait because of a fault, too."""
+        super().start_draining()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _stop_listening(self) -> None:
         """Stop listening, which gives the port's connections back as refused."""
         self.socket.shutdown(socket.SHUT_RD)
 
@@ -231,7 +246,7 @@ class FaultyServer(EchoServer):
         """Listen, unless connections are to be refused from the beginning."""
         super().server_activate()
         if self.faults.refuse:
-            self._refuse()
+            self._stop_listening()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept; while connections are refused, accepting fails, and that is no failure."""
@@ -243,12 +258,3 @@ class FaultyServer(EchoServer):
                 raise
             self._pause()
             raise BlockingIOError from error
-
-    def server_close(self) -> None:
-        """Cut what is left and give everything back; bounded in time."""
-        super().server_close()
-        self._close_switches()
-
-    def _close_switches(self) -> None:
-        for bell in self._bells:
-            bell.close()
