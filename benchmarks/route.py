@@ -15,9 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 import echo
+import structlog
 from echo import EchoClient, EchoHandler, EchoServer
 
 if TYPE_CHECKING:
@@ -71,9 +70,9 @@ def changes(calls: list[Call]) -> int:
 def main() -> int:
     """Print the routes."""
     for name, calls in route().items():
-        print(f"{THREADS[name]}: {len(calls)} calls, {changes(calls)} changes of file")
-        for file, function in calls:
-            print(f"  {file:24} {function}")
+        lines = [f"{THREADS[name]}: {len(calls)} calls, {changes(calls)} changes of file"]
+        lines += [f"  {file:24} {function}" for file, function in calls]
+        sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
