@@ -63,7 +63,7 @@ def configure_log(path: str) -> None:
             structlog.processors.JSONRenderer(serializer=orjson.dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        logger_factory=structlog.BytesLoggerFactory(file=Path(path).open("wb")),
+        logger_factory=structlog.BytesLoggerFactory(file=Path(path).open("wb")),  # noqa: SIM115 - it lives as long as the process,
         cache_logger_on_first_use=True,
     )
 
