@@ -1,15 +1,54 @@
-"""The one thing that setup.cfg can't say: the compiled loop, which installs where it can."""
+"""What setup.cfg can't say: the compiled loop, and a description whose links work anywhere.
+
+`ECHO_PURE=1` leaves the compiled loop out, which makes a wheel for every system and Python.
+"""
+
+import os
+import re
+import runpy
+import sys
+from configparser import ConfigParser
+from pathlib import Path
 
 from setuptools import Extension, setup
 
-setup(
-    ext_modules=[
-        # Optional: a machine without a compiler installs without it, and echoes in Python.
+CONFIG = ConfigParser()
+CONFIG.read("setup.cfg")
+VERSION = runpy.run_path("echo/version.py")["VERSION"]
+# A link or a picture that leads to a file beside the README.
+BESIDE = re.compile(r'(?P<before>\]\(|src="|srcset=")(?P<path>(?![a-z]+:|#)[^)"\s]+)')
+
+
+def description() -> str:
+    """Return the README with each link to a file beside it led to that file's own page."""
+    home = CONFIG["metadata"]["url"]
+
+    def absolute(found: re.Match[str]) -> str:
+        kind = "blob" if found["before"] == "](" and not _is_picture(found["path"]) else "raw"
+        return f"{found['before']}{home}/{kind}/v{VERSION}/{found['path']}"
+
+    return BESIDE.sub(absolute, Path("README.md").read_text(encoding="utf-8"))
+
+
+def _is_picture(path: str) -> bool:
+    return path.endswith((".png", ".svg"))
+
+
+def extensions() -> list[Extension]:
+    """Return the compiled loop, which is Linux's. Where no compiler is, Python's loop serves."""
+    if sys.platform != "linux" or os.environ.get("ECHO_PURE"):
+        return []
+    return [
         Extension(
             "echo.server.compiled_loop",
             ["echo/server/compiled_loop.pyx", "echo/server/followers.c"],
             depends=["echo/server/followers.h"],
             optional=True,
-        ),
+            # Without what a debugger wants, which is half of the file.
+            extra_compile_args=["-g0"],
+            extra_link_args=["-Wl,--strip-all"],
+        )
     ]
-)
+
+
+setup(long_description=description(), ext_modules=extensions())

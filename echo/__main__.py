@@ -1,63 +1,60 @@
 """`python -m echo` is `echod`.
 
-It is the first of ours to run, so that a daemon answers a stop while it still starts: the
-imports of a whole command line take longer than the daemon's own start.
+It handles signals before it imports the rest: the imports of a whole command line take longer
+than the daemon's own start, and a stop has to end it at any moment.
 """
 
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 def main() -> int:
-    """Run the command line. To stop a daemon on request is success at any moment of its life."""
+    """Run the command line, and return its exit code.
+
+    To stop a daemon on request is success at any moment of its life.
+    """
     try:
-        return _run()
-    except KeyboardInterrupt:  # while a client's command was still imported, or a second one
+        return _run(serving=_command(sys.argv[1:]) == "serve")
+    except KeyboardInterrupt:  # pragma: no cover - in the moment before or after a command
         return 130
 
 
-def _run() -> int:
-    serving = "serve" in sys.argv[1:]
+def _run(*, serving: bool) -> int:
+    # Until a command runs, a stop ends the process at once: nothing is open yet, and an
+    # exception could strike where the interpreter swallows it, such as in a callback of the
+    # garbage collector.
+    usual = signal.getsignal(signal.SIGINT)  # or it is ignored, as of a shell's background job
+    if serving or usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(0 if serving else 130))
     if serving:
-        _pass_over_others()
-        _answer_stops(_leave)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)  # the daemon has nothing to reopen yet
     from echo.cli import main as run
 
+    if not serving:
+        signal.signal(signal.SIGINT, usual)
     try:
         return run()
-    finally:
-        if serving:  # the interpreter would restore what ends the process with the signal
-            _answer_stops(signal.SIG_IGN)
-        else:  # a second Ctrl-C would be a traceback of the interpreter's own end
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    finally:  # a second Ctrl-C would be a traceback of the interpreter's own end
+        for number in (signal.SIGINT, signal.SIGTERM) if serving else (signal.SIGINT,):
+            signal.signal(number, signal.SIG_IGN)
 
 
-def _answer_stops(answer: "Handler") -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, answer)
+def _command(arguments: list[str]) -> str:
+    """Return the name of the command that a command line runs, without parsing all of it.
 
-
-def _pass_over_others() -> None:
-    """Let no signal that the daemon takes later end it before: it has nothing to reopen yet."""
-    names = ("SIGHUP", "SIGUSR1", "SIGUSR2")
-    for number in [getattr(signal, name) for name in names if hasattr(signal, name)]:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _leave(
-    number: int, frame: "FrameType | None"
-) -> None:  # pragma: no cover - the process is gone before anybody can write down that it ran
-    """End at once: nothing has been opened yet, or all of it is closed."""
-    del number, frame
-    os._exit(0)
+    >>> _command(["ping", "serve", "9000"]), _command(["--config", "f.toml", "serve"])
+    ('ping', 'serve')
+    """
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What both ends need of TLS: a socket that says "not now" as every other one does."""
+"""TLS for both ends: a socket that raises `BlockingIOError` as every other one does."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-# What Python puts around OpenSSL's words: the library and a name before, its own line after.
+# Python's decoration of OpenSSL's text: the library and a name before, its own line after.
 _DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
-# All that OpenSSL says of a file that it can't read is the name of its own part.
+# For a file that it can't read, OpenSSL's text is the name of its own part.
 _PLAINER = {"PEM lib": "not PEM, cut short, or locked with a passphrase"}
 
 
@@ -31,11 +31,11 @@ class TlsError(ConnectionError):
 class TlsSocket(ssl.SSLSocket):
     """An `SSLSocket` that works where a plain non-blocking socket does.
 
-    What TLS can't do at the moment is a `BlockingIOError`, what it can't do at all a `TlsError`.
+    What TLS can't do at the moment raises `BlockingIOError`, what it can't do at all `TlsError`.
     Reading never has to write, so that waiting for input is enough: renegotiation is off, and a
     key update is answered with the next write. `shutdown(SHUT_WR)` sends TLS's own end of stream
-    (close_notify). Two threads may use it, one to send and one to receive: they take turns,
-    since OpenSSL allows one at a time.
+    (close_notify). Two threads may use it, one to send and one to receive: a lock keeps them
+    apart, since OpenSSL allows one at a time.
     """
 
     _both_ended = False
@@ -45,7 +45,7 @@ class TlsSocket(ssl.SSLSocket):
         return threading.Lock()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _one_call(self) -> Iterator[None]:
         with self._lock:
             try:
                 yield
@@ -55,28 +55,28 @@ class TlsSocket(ssl.SSLSocket):
                 raise TlsError(error) from error
 
     def shake_hands(self) -> None:
-        """Do some of the handshake; whoever begins it only has to wait for input meanwhile."""
-        with self._turn():
+        """Go on with the handshake; where that takes more input, raise `BlockingIOError`."""
+        with self._one_call():
             self.do_handshake()
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        """Send some of `data`, and count what was taken of it."""
-        with self._turn():
+        """Send some of `data`, and return how many bytes were taken."""
+        with self._one_call():
             if self._both_ended:  # there is no TLS layer any more, and this must not go out plain
                 raise BrokenPipeError("the stream has ended")
             return super().send(data, flags)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Give what has come, at most `buflen` bytes; none is the end of the stream."""
+        """Return what has arrived, at most `buflen` bytes; nothing at the end of the stream."""
         data = b""
-        with self._turn(), suppress(ssl.SSLZeroReturnError):  # the end, where ours is sent
+        with self._one_call(), suppress(ssl.SSLZeroReturnError):  # the end, where ours is sent
             data = b"" if self._both_ended else super().recv(buflen, flags)
         return data
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Put what has come into `buffer`; 0 is the end of the stream."""
+        """Read what has arrived into `buffer`; return its length, 0 at the end of the stream."""
         count = 0
-        with self._turn(), suppress(ssl.SSLZeroReturnError):
+        with self._one_call(), suppress(ssl.SSLZeroReturnError):
             count = 0 if self._both_ended else super().recv_into(buffer, nbytes, flags)
         return count
 
@@ -100,22 +100,37 @@ class TlsSocket(ssl.SSLSocket):
                 raise TlsError(error) from error
 
 
-def wrap(sock: socket.socket, context: ssl.SSLContext, **options: Any) -> TlsSocket:
-    """Give `sock` its TLS layer, which owns it from then on; where this fails, it is closed.
+def wrap(
+    sock: socket.socket,
+    context: ssl.SSLContext,
+    *,
+    do_handshake_on_connect: bool = True,
+    **options: Any,
+) -> TlsSocket:
+    """Return `sock` with a TLS layer, which owns it from then on; where this fails, it is closed.
 
-    A socket that blocks shakes hands here. Raises `TlsError`, or an `OSError` of the network's.
+    The handshake happens here, unless it is not wanted yet. Raises `TlsError`, or an `OSError`
+    of the network's.
     """
-    context.sslsocket_class = TlsSocket
     try:
-        wrapped = context.wrap_socket(sock, **options)
-    except ssl.SSLError as error:
+        wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, **options)
+    except ssl.SSLError as error:  # pragma: no cover - the peer sent something and left by now
         raise TlsError(error) from error
+    # The class is the socket's alone: to set `context.sslsocket_class` would change the caller's
+    # context for everything else that uses it.
+    wrapped.__class__ = TlsSocket
     assert isinstance(wrapped, TlsSocket)
+    if do_handshake_on_connect:
+        try:
+            wrapped.do_handshake()
+        except OSError as error:
+            socket.socket.close(wrapped)
+            raise TlsError(error) if isinstance(error, ssl.SSLError) else error from error
     return wrapped
 
 
 def explain(error: ssl.SSLError) -> str:
-    """Say what OpenSSL says, for people.
+    """Return OpenSSL's text of an error, without Python's decoration.
 
     >>> explain(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)"))
     'wrong version number'

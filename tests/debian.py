@@ -1,4 +1,9 @@
-"""Programs from Debian packages that tests talk to: installed when missing and possible."""
+"""Programs that tests talk to: found, or installed from Debian's packages where that is asked for.
+
+`ECHO_TEST_INSTALL=1` asks for it: tests may then install Debian packages, as root, and fetch from
+the registries of Python's and npm's packages. Without it a test whose program is missing is
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +33,35 @@ PACKAGES = {
 UNPACKED = {"systemd-analyze": "systemd"}
 
 
+INSTALL = os.environ.get("ECHO_TEST_INSTALL") == "1"
+
+
+def need_install() -> None:
+    """Skip the test unless tests may install packages and fetch from registries."""
+    if not INSTALL:
+        pytest.skip("tests install and fetch nothing without ECHO_TEST_INSTALL=1")
+
+
 def need(program: str) -> str:
-    """Give the program's path, after installing it if need be; skip the test where none is."""
+    """Return the program's path, after installing it if asked to; skip the test without one."""
     path = shutil.which(program)
-    if path is None and _may_install():
+    if path is not None:
+        return path
+    package = UNPACKED.get(program) or PACKAGES.get(program, program)
+    if not INSTALL:
+        pytest.skip(
+            f"{program} is not installed (Debian's package {package}): "
+            "ECHO_TEST_INSTALL=1 lets the tests install it"
+        )
+    if shutil.which("apt-get") and os.geteuid() == 0:
         if program in UNPACKED:
-            path = _unpack(program, UNPACKED[program])
+            path = _unpack(program, package)
         else:
-            _install(PACKAGES.get(program, program))
+            _install(package)
             path = shutil.which(program)
     if path is None:
         pytest.skip(f"{program} is not installed, and can't be: not root, or no apt-get")
     return path
-
-
-def _may_install() -> bool:
-    return shutil.which("apt-get") is not None and os.geteuid() == 0
 
 
 def _install(*words: str) -> None:
@@ -55,7 +73,7 @@ def _install(*words: str) -> None:
 
 @cache
 def _unpack(program: str, package: str) -> str | None:
-    """Unpack a package, and what it needs and is not installed; give a script that runs it."""
+    """Unpack a package and its missing dependencies; return a script that runs the program."""
     folder = Path(tempfile.mkdtemp(prefix="unpacked-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "partial").mkdir()

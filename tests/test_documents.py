@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import structlog
 
 from echo.events import EVENTS, Reason, Refusal, Stop
 
@@ -46,11 +47,22 @@ def test_the_readme_s_examples_run() -> None:
     assert (failed, tried > 0) == (0, True)
 
 
+def test_the_log_page_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the log's page shows of Python is what Python says."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "logs" / "README.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False)
+    structlog.reset_defaults()
+
+    assert (failed, tried > 0) == (0, True)
+
+
 def test_the_readme_s_test_command_is_what_ci_runs() -> None:
-    """The command for the tests is the same in both places, and CI has no other."""
+    """The command for the tests is the same in both places; CI also lets them install programs."""
     readme = (ROOT / "README.md").read_text()
     script = (ROOT / ".ci" / "run").read_text().splitlines()
     commands = [line for line in script if line and not line.startswith(("#", "set ", "cd "))]
+    commands.remove("export ECHO_TEST_INSTALL=1")
 
     assert [f"$ {command}" in readme for command in commands] == [True]
 

@@ -21,7 +21,9 @@ GROUND = {
     "echo.escape",
     "echo.events",
     "echo.limits",
+    "echo.stdlog",
     "echo.tls",
+    "echo.units",
     "echo.version",
 }
 

@@ -13,19 +13,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What a second is worth: set it higher on a slow machine.
+# How long a second is: set it higher on a slow machine.
 UNIT = float(os.environ.get("ECHO_TEST_SECOND", "1"))
 
 
 def seconds(count: float) -> float:
-    """Give a time-out for a test, in this machine's seconds."""
+    """Return a time-out for a test, in this machine's seconds."""
     return count * UNIT
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 10, what: str = "") -> T:
-    """Give the first true value of `condition`; fail after `timeout` seconds without one.
+    """Return the first true value of `condition`; fail after `timeout` scaled seconds without one.
 
-    For what can't be waited for in a better way: another process's file or state.
+    It looks a hundred times a second, so it is for what can't be waited for in a better way:
+    another process's file or state.
     """
     deadline = Deadline(seconds(timeout))
     pause = threading.Event()

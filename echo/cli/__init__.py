@@ -1,31 +1,46 @@
-"""The roof: the command line. The one place that prints, and that picks an exit code."""
+"""The command line: the one place that prints, and that picks an exit code."""
 
 from __future__ import annotations
 
-import os
 import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
-from echo.cli.failure import CONFIG, FAILED, SOFTWARE, USAGE, Failure, reason, say
+from echo.cli.arguments import normalize
+from echo.cli.failure import CONFIG, FAILED, OSERR, SOFTWARE, USAGE, Failure, reason, say
+from echo.cli.help import HelpFormatter
+from echo.cli.output import OutputError, abandon_output, open_output
 from echo.limits import BadLimit
 from echo.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ENVIRONMENT = cyclopts.config.Env("ECHOD_", command=False)
+# Not shown with each option: the end of the help says it once.
+ENVIRONMENT = cyclopts.config.Env("ECHOD_", command=False, show=False)
+EPILOGUE = (
+    "Each option can also come from a variable (ECHOD_LOG_FILE for --log-file) or from the file "
+    "of --config (log-file in the command's table). An option wins over a variable, a variable "
+    "over the file. TIME is in seconds, or has a unit: 200ms, 90s, 5m, 1h30m, 1d. SIZE is in "
+    "bytes, or has a unit: 64k, 1.5M, 1G (powers of 1,024)."
+)
+
+OPTIONS = Group("Options", sort_key=0)
 
 app = App(
     name="echod",
-    help="A TCP echo server that people leave running, its client and its tools.",
+    help="A TCP echo server that people leave running, with a client and tools.",
     version=VERSION,
     help_format="plaintext",
-    config=[ENVIRONMENT],
+    help_formatter=HelpFormatter(),
+    help_epilogue=EPILOGUE,
+    group_parameters=OPTIONS,
+    group_arguments=OPTIONS,
+    config=[ENVIRONMENT, normalize],
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False
@@ -33,53 +48,67 @@ app.meta.suppress_keyboard_interrupt = False
 _COMMANDS = {
     "serve": (
         "echo.cli.serve:serve",
+        "[OPTIONS]",
         "Run the daemon.\n\n"
-        "TERM and INT drain it, a second one cuts; HUP reopens the log and rereads the "
-        "certificate; USR1 logs the state; USR2 switches debug events on and off.",
+        "TERM and INT drain it, a second one ends it at once; HUP reopens the log and reads the "
+        "certificate again; USR1 logs the state; USR2 switches debug events on and off.",
     ),
     "connect": (
         "echo.cli.connect:connect",
+        "[OPTIONS] [HOST [PORT]]",
         "Talk to an echo server: line by line on a terminal, stdin to stdout in a pipe.\n\n"
-        "Every byte that comes back is compared with what was sent; a difference, a missing "
+        "Every byte that comes back is compared with what was sent. A difference, a missing "
         "byte or an early end is exit code 1.",
     ),
     "ping": (
         "echo.cli.ping:ping",
-        "Round-trip time, like ping(8), with percentiles.\n\n"
-        "Exit codes are ping's: 0 for a reply, 1 for none (or for a wrong one), 2 for an error; "
-        "--count 1 --quiet is a health check.",
+        "[OPTIONS] [HOST [PORT]]",
+        "Measure the round-trip time, like ping(8), with percentiles.\n\n"
+        "Exit codes are ping's: 0 for a reply, 1 for none (or for a wrong one), 2 for an error. "
+        "A health check is: echod ping -q -c 1 HOST:PORT",
     ),
     "load": (
         "echo.cli.load:load",
-        "Many sessions at once, every byte of every echo verified.\n\n"
-        "Whatever went wrong is counted apart, and is exit code 1.",
+        "[OPTIONS] [HOST [PORT]]",
+        "Put load on an echo server: many sessions at once, every byte of every echo verified.\n\n"
+        "Each kind of failure is counted on its own. Any failure is exit code 1.",
     ),
     "fuzz": (
         "echo.cli.fuzz:fuzz",
-        "Look for a payload, a way of splitting it, pauses and a half-close that an echo server "
+        "[OPTIONS] [HOST [PORT]]",
+        "Search for a payload, a way of splitting it, pauses and a half-close that an echo server "
         "gets wrong.\n\n"
-        "A case is shrunk to the smallest, shown so that it can be repeated, and exit code 1.",
+        "What is found is made as small as possible, shown so that it can be repeated, and is "
+        "exit code 1.",
     ),
     "top": (
         "echo.cli.top:top",
+        "[OPTIONS] [URL]",
         "Show the live sessions of a daemon with --status-port, like htop(1).\n\n"
         "Where there is no terminal it prints them once. F1 shows the keys, q quits.",
     ),
     "demo": (
         "echo.cli.demo:demo",
+        "[OPTIONS]",
         "Show the sockets of a small server and three clients, step by step.\n\n"
-        "Each descriptor, address and TCP state is read from the system. On a terminal a key goes "
-        "on at once.",
+        "Each descriptor, address and TCP state is read from the system. On a terminal any key "
+        "skips a pause.",
     ),
-    "logs": ("echo.cli.logs:logs_app", "Read the JSON logs."),
+    "logs": ("echo.cli.logs:logs_app", "", "Read the JSON logs."),
 }
-for _name, (_path, _help) in _COMMANDS.items():
-    app.command(_path, name=_name, help=_help)
+for _order, (_name, (_path, _usage, _help)) in enumerate(_COMMANDS.items()):
+    app.command(
+        _path,
+        name=_name,
+        sort_key=_order,
+        help=_help,
+        **({"usage": f"echod {_name} {_usage}"} if _usage else {}),
+    )
 app.command(
     "echo.cli.completion:install_completion",
     name="--install-completion",
-    help="Install shell completion for bash, zsh or fish.",
-    group="Parameters",
+    help="Install completion for bash, zsh or fish.",
+    group="Options",
 )
 
 
@@ -93,9 +122,12 @@ def _with_settings(
     Parameters
     ----------
     config
-        TOML file with a table for each command, as in `[serve]`; flags and environment win.
+        TOML file of settings, with a table for each command, such as [serve].
     """
-    app.config = [ENVIRONMENT] if config is None else [ENVIRONMENT, _read(config)]
+    if tokens[:1] == ("help",):
+        tokens = (*tokens[1:], "--help")
+    sources = [ENVIRONMENT] if config is None else [ENVIRONMENT, _read(config)]
+    app.config = [*sources, normalize]
     result: int | None = app(
         tokens, exit_on_error=False, print_error=False, result_action="return_value"
     )
@@ -104,7 +136,7 @@ def _with_settings(
 
 def _read(path: Path) -> cyclopts.config.Dict:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise Failure(f"can't read {path}: {reason(error)}", CONFIG) from error
     except (ValueError, RecursionError) as error:  # bad UTF-8, bad TOML, brackets without end
@@ -121,44 +153,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Whatever goes wrong is one line on stderr.
     """
+    open_output()
     try:
-        code = _run(arguments)
-        _flush()
-    except cyclopts.CycloptsError as error:
-        return _fail(str(error), USAGE)
-    except BadLimit as error:
-        return _fail(f"--{error.field.replace('_', '-')} {error.problem}", USAGE)
-    except Failure as failure:
-        return _fail(str(failure), failure.code)
+        code: int | None = app.meta(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130  # as a shell reports a command that SIGINT ended
-    except BrokenPipeError:  # whoever read the output has seen enough
-        return _abandon_output(FAILED)
-    except OSError as error:
-        return _abandon_output(_fail(f"can't write the output: {reason(error)}", FAILED))
-    except Exception as error:  # noqa: BLE001 - a fault of ours is no reason for a traceback
-        fault = f"{type(error).__name__}: {error}"
-        return _fail(f"a fault in echod itself, please report it: {fault}", SOFTWARE)
-    return code
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    code = app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except OutputError as error:
+        if not isinstance(error.cause, BrokenPipeError):  # the reader has seen enough
+            say(f"can't write the output: {reason(error.cause)}")
+        abandon_output()
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - even a fault of ours is one line
+        failure = _failure_of(error)
+        say(str(failure))
+        return failure.code
     return code or 0
 
 
-def _fail(text: str, code: int) -> int:
-    say(text)
-    return code
-
-
-def _flush() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
-def _abandon_output(code: int) -> int:
-    """Keep the interpreter from trying to write, at its end, what nobody can take."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+def _failure_of(error: Exception) -> Failure:
+    """Return what to tell the user, and the exit code."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        command = " ".join(error.command_chain or ())
+        words = " ".join(error.unused_tokens or ())
+        return Failure(
+            f"{command}: unexpected argument: {words}; see echod {command} --help", USAGE
+        )
+    if isinstance(error, cyclopts.UnknownOptionError) and "Did you mean" not in str(error):
+        return Failure(f"{error} See echod {' '.join(error.command_chain or ())} --help", USAGE)
+    if isinstance(error, cyclopts.CycloptsError):
+        return Failure(str(error), USAGE)
+    if isinstance(error, BadLimit):
+        return Failure(f"--{error.field.replace('_', '-')} {error.problem}", USAGE)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return Failure(f"the system refuses: {name}{reason(error)}", OSERR)
+    fault = f"{type(error).__name__}: {error}"
+    return Failure(f"a fault in echod itself, please report it: {fault}", SOFTWARE)

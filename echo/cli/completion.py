@@ -1,4 +1,4 @@
-"""`echod --install-completion`: what the shell needs to complete commands and flags."""
+"""`echod --install-completion`: lets the shell complete commands, options and files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from echo.cli.failure import USAGE, Failure, reason
 def install_completion(
     *, shell: Literal["bash", "zsh", "fish"] | None = None, output: Path | None = None
 ) -> None:
-    """Install completion for this shell, and let its start-up file load it.
+    """Install completion for your current shell, and load it from its start-up file.
 
     Parameters
     ----------
     shell
-        Shell to install it for instead.
+        Shell to install it for; by default the current one.
     output
-        File to write instead, which nothing loads by itself.
+        File to write it to instead; loading it is then up to you.
     """
     try:
         chosen = shell or detect_shell()
@@ -34,6 +34,6 @@ def install_completion(
         raise Failure(
             f"can't install the completion: {reason(error)}; name a file with --output"
         ) from error
-    print(f"completion is in {path}; it is there in the next shell you open")
+    print(f"completion is installed in {path}; it works in the next shell that you open")
     if chosen == "zsh":
         print("zsh completes where ~/.zshrc has: autoload -Uz compinit && compinit")

@@ -13,75 +13,78 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import Failure, reason
-from echo.cli.tls import ClientTls
+from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.output import OutputError
+from echo.cli.target import Target
 from echo.client import EchoClient, EchoError
 from echo.client.stream import EchoStream
 from echo.escape import escape
 from echo.limits import LONGEST
+from echo.units import plural
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
 
 TERMINATORS = {"newline": b"\n", "nul": b"\0", "none": b""}
+MESSAGE_BYTES = 512
 PIECE_BYTES = 64 * 1024
 HISTORY_LINES = 1000
 
-Port = Annotated[int, Parameter(validator=Number(gte=1, lte=65535))]
+# None where it is not given.
+_MessageSize = Annotated[int | None, Parameter(validator=Number(gte=1), show_default="512")]
+_Terminator = Annotated[Literal["newline", "nul", "none"] | None, Parameter(show_default="newline")]
 
 
 def connect(
-    host: str = "127.0.0.1",
-    port: Port = 9000,
+    target: Annotated[Target, Parameter(name="*")] = Target(),
     *,
-    message_size: Annotated[int, Parameter(validator=Number(gte=1))] = 512,
-    terminator: Literal["newline", "nul", "none"] = "newline",
+    message_size: _MessageSize = None,
+    terminator: _Terminator = None,
     verify: bool = True,
     timeout: Annotated[float, Parameter(validator=Number(gt=0, lte=LONGEST))] = 10.0,
-    tls: Annotated[ClientTls, Parameter(name="*")] = ClientTls(),
 ) -> None:
     """Talk to an echo server.
 
     Parameters
     ----------
-    host
-        Address or name of the server.
-    port
-        Its TCP port.
     message_size
-        On a terminal: bytes of one message at the most; a longer line is sent as several.
+        On a terminal: largest message; a longer line is sent as several.
     terminator
-        On a terminal: what follows each line.
+        On a terminal: what is sent after each line.
     verify
         In a pipe: compare what comes back with what was sent.
     timeout
-        Seconds without progress after which it gives up.
+        Time without progress after which it gives up.
     """
     if sys.stdin is None or sys.stdout is None:
         raise Failure("connect: standard input or output is closed: give it both")
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if not on_terminal and (message_size or terminator):
+        raise Failure(
+            "connect: --message-size and --terminator are for lines typed on a terminal; a pipe "
+            "is sent as it is: leave them out",
+            USAGE,
+        )
     try:
-        with _connected(host, port, timeout, tls.context("connect")) as client:
-            if sys.stdin.isatty() and sys.stdout.isatty():
-                _talk(client, message_size, TERMINATORS[terminator])
+        with _connected(target, timeout) as client:
+            if on_terminal:
+                terminator_bytes = TERMINATORS[terminator or "newline"]
+                _talk(client, message_size or MESSAGE_BYTES, terminator_bytes)
             else:
                 _pass_through(EchoStream(client, verify=verify))
     except EchoError as error:
-        raise Failure(f"connect: {error}") from error
+        raise Failure(target.explain(f"connect: {error}", error)) from error
     except OSError as error:  # the network's, or the terminal's
         raise Failure(f"connect: the connection failed: {reason(error)}") from error
 
 
-def _connected(host: str, port: int, timeout: float, context: ssl.SSLContext | None) -> EchoClient:
-    client = EchoClient(host, port, timeout=timeout, tls=context)
+def _connected(target: Target, timeout: float) -> EchoClient:
+    client = EchoClient(target.host, target.port, timeout=timeout, tls=target.context("connect"))
     try:
         client.connect()
     except OSError as error:
         client.close()
-        raise Failure(
-            f"connect: can't connect to {host} port {port}: {reason(error)}; "
-            "is a server running there?"
-        ) from error
+        raise target.unreachable("connect", error) from error
     return client
 
 
@@ -92,25 +95,29 @@ def _talk(client: EchoClient, message_size: int, terminator: bytes) -> None:
     """Send each line, and show what came back, until the end of input."""
     host, port = client.sock.getpeername()[:2]
     print(f"connected to {host} port {port}; a message a line, Ctrl-D ends")
-    with _line_editing():
-        for line in _lines():
-            data = line + terminator
-            for start in range(0, len(data), message_size):
-                _exchange(client, data[start : start + message_size])
+    try:
+        with _line_editing():
+            for line in _lines():
+                data = line + terminator
+                for start in range(0, len(data), message_size):
+                    _exchange(client, data[start : start + message_size])
+    except KeyboardInterrupt:
+        print()  # the prompt, or the ^C of the terminal, has a line of its own
+        raise
     client.finish()
-    print(f"{client.ledger.offset} bytes sent, all came back")
+    print(f"{plural(client.ledger.offset, 'byte')} sent, all came back")
 
 
 def _exchange(client: EchoClient, message: bytes) -> None:
     client.send(message)
-    print(f"sent {len(message)} bytes")
+    print(f"sent {plural(len(message), 'byte')}")
     answer = client.receive(len(message)).rstrip(b"\n\0")
     text = escape(answer.decode("utf-8", "backslashreplace"))
-    print(f"received {len(message)} bytes: {text}")
+    print(f"received {plural(len(message), 'byte')}: {text}")
 
 
 def _lines() -> Iterator[bytes]:
-    """Give the lines that are typed, as the bytes they are."""
+    """Yield the lines that are typed, as bytes."""
     with suppress(EOFError):
         while True:
             yield input("> ").encode(sys.stdin.encoding, "surrogateescape")
@@ -119,11 +126,11 @@ def _lines() -> Iterator[bytes]:
 
 @contextmanager
 def _line_editing() -> Iterator[None]:
-    """Let the lines be edited and recalled, in this run and the next; where the system can."""
+    """Edit and recall lines with readline; the history is kept for the next run."""
     sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     try:
         import readline
-    except ImportError:  # pragma: no cover - Windows edits lines in its console
+    except ImportError:  # pragma: no cover - a Python that was built without it
         yield
         return
     path = _history_file()
@@ -148,7 +155,7 @@ def _history_file() -> Path:
 
 def _pass_through(stream: EchoStream) -> None:
     """Send stdin, write what comes back to stdout."""
-    # The descriptors themselves: a buffered reader would hold its lock when the process ends.
+    # The descriptors are used directly: a buffered reader would hold its lock at the exit.
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
 
     def write(data: bytes) -> None:
@@ -158,17 +165,15 @@ def _pass_through(stream: EchoStream) -> None:
     try:
         with _progress(source) as advance:
             stream.run(lambda: _read(source), write)
-    except BrokenPipeError as error:
-        raise Failure("connect: nobody reads the output any more") from error
     except OSError as error:
-        raise Failure(f"connect: can't pass the data on: {reason(error)}") from error
+        raise Failure(f"connect: can't read standard input: {reason(error)}") from error
 
 
 def _read(fd: int) -> bytes:
     while True:
         try:
             return os.read(fd, PIECE_BYTES)
-        except BlockingIOError:  # whoever shares the descriptor has made it so
+        except BlockingIOError:  # another process that shares the descriptor made it non-blocking
             select.select((fd,), (), ())
 
 
@@ -179,11 +184,13 @@ def _write(fd: int, data: bytes) -> None:
             left = left[os.write(fd, left) :]
         except BlockingIOError:
             select.select((), (fd,), ())
+        except OSError as error:
+            raise OutputError(error) from error
 
 
 @contextmanager
 def _progress(source: int) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how much has come back, where that is a terminal of its own."""
+    """Show on stderr how much has come back, unless it is no terminal or shows the output."""
     if sys.stderr is None or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda _count: None
         return

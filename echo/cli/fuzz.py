@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.connect import Port
-from echo.cli.failure import USAGE, Failure
-from echo.cli.output import check_output, show, show_json, unreachable
+from echo.cli.failure import Failure, missing_extra
+from echo.cli.output import check_output, show, show_json
+from echo.cli.target import Target
 from echo.limits import BEYOND_BUFFERS, LONGEST, PAYLOAD_BYTES
+from echo.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +26,11 @@ SEEDS = 2**32
 
 
 def fuzz(
-    host: str = "127.0.0.1",
-    port: Port = 9000,
-    /,
+    target: Annotated[Target, Parameter(name="*")] = Target(),
     *,
     max_examples: Annotated[int, Parameter(validator=Number(gte=1, lte=1_000_000))] = 100,
     max_size: Annotated[
-        int, Parameter(validator=Number(gte=0, lte=PAYLOAD_BYTES))
+        int, Parameter(validator=Number(gte=0, lte=PAYLOAD_BYTES), show_default="16M")
     ] = BEYOND_BUFFERS,
     seed: int | None = None,
     deadline: Annotated[float, Parameter(validator=Number(gt=0, lte=LONGEST))] = 2.0,
@@ -42,27 +41,24 @@ def fuzz(
 
     Parameters
     ----------
-    host
-        Address or name of the server.
-    port
-        Its TCP port.
     max_examples
-        Cases that are drawn; making a found one smaller takes more.
+        Cases to try; making a found one smaller takes more.
     max_size
-        Bytes of the largest payload; by default it is more than the socket buffers hold.
+        Size of the largest payload; the default is more than the socket buffers hold.
     seed
-        Number that the cases follow from, to repeat a search; by default another each time.
+        Number that decides which cases are tried, to repeat a search; by default a new one.
     deadline
-        Seconds without progress after which a case has failed.
+        Time without progress after which a case has failed.
     half_close
-        Try half-closes, too; without, the rest of a server that gets them wrong can be searched.
+        Try half-closes, too; leave them out to search a server that gets them wrong.
     json
         Show only the result, as one JSON object.
     """
     check_output("fuzz")
     fuzzer = _fuzzer()(
-        host,
-        port,
+        target.host,
+        target.port,
+        tls=target.context("fuzz"),
         max_examples=max_examples,
         max_size=max_size,
         seed=secrets.randbelow(SEEDS) if seed is None else seed,
@@ -71,25 +67,28 @@ def fuzz(
     )
     try:
         _search(fuzzer)
-    except KeyboardInterrupt:  # what is found by then is shown, though it could be smaller
+    except KeyboardInterrupt:  # a case found by then is shown, though it could be smaller
         if fuzzer.finding is None:
             raise
     except OSError as error:
-        raise unreachable("fuzz", host, port, error) from error
+        raise target.unreachable("fuzz", error) from error
     finding = fuzzer.finding  # after a Ctrl-C a smaller one may come meanwhile
+    nc = None
+    if finding is not None and not target.tls:
+        nc = finding.case.nc(target.host, target.port)
     if json:
-        show_json(_result(fuzzer, finding))
+        show_json(_result(fuzzer, finding, nc))
     else:
-        show(*_report(fuzzer, finding))
+        show(*_report(fuzzer, finding, nc))
     if finding is not None:
-        raise Failure(f"fuzz: {host} port {port} gets a case wrong: {finding.problem}")
+        raise Failure(f"fuzz: {target} gets a case wrong: {finding.problem}")
 
 
 def _search(fuzzer: Fuzzer) -> None:
     """Search in a thread of its own, which ends with the process.
 
-    Signals are the main thread's. hypothesis is called by the garbage collector, and a Ctrl-C
-    that strikes there is shown as a traceback, and lost.
+    The main thread handles signals. hypothesis has a hook in the garbage collector, and an
+    exception that Ctrl-C raises in such a hook is printed as a traceback, and lost.
     """
     over: Future[None] = Future()
 
@@ -109,30 +108,28 @@ def _fuzzer() -> type[Fuzzer]:
     try:
         from echo.client.fuzz import Fuzzer
     except ModuleNotFoundError as error:
-        raise Failure(
-            "fuzz: hypothesis is not installed: pip install 'echo-daemon[fuzz]'", USAGE
-        ) from error
+        raise missing_extra("fuzz", "hypothesis", "fuzz") from error
     return Fuzzer
 
 
-def _result(fuzzer: Fuzzer, finding: Finding | None) -> dict[str, object]:
+def _result(fuzzer: Fuzzer, finding: Finding | None, nc: str | None) -> dict[str, object]:
     return {
         "examples": fuzzer.examples,
         "seed": fuzzer.seed,
         "problem": finding and finding.problem,
         "case": finding and finding.case.as_dict(),
-        "nc": finding and finding.case.nc(fuzzer.host, fuzzer.port),
+        "nc": nc,
     }
 
 
-def _report(fuzzer: Fuzzer, finding: Finding | None) -> Iterator[str]:
+def _report(fuzzer: Fuzzer, finding: Finding | None, nc: str | None) -> Iterator[str]:
+    tried = f"{plural(fuzzer.examples, 'case')} tried with seed {fuzzer.seed}"
     if finding is None:
-        yield f"{fuzzer.examples} cases tried with seed {fuzzer.seed}: every echo came back right"
+        yield f"{tried}: every echo came back right"
         return
-    yield f"{fuzzer.examples} cases tried with seed {fuzzer.seed}; the smallest that went wrong:"
-    yield f"  payload of {len(finding.case.payload)} bytes"
+    yield f"{tried}; the smallest that went wrong:"
+    yield f"  payload of {plural(len(finding.case.payload), 'byte')}"
     yield from (f"  {number}. {step}" for number, step in enumerate(finding.case.steps(), 1))
     yield f"  wrong: {finding.problem}"
-    line = finding.case.nc(fuzzer.host, fuzzer.port)
-    if line is not None:
-        yield f"with nc: {line}"
+    if nc is not None:
+        yield f"with nc: {nc}"

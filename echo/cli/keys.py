@@ -1,4 +1,4 @@
-"""The keys of a terminal, one at a time, and the terminal given back whatever happens."""
+"""Reads a terminal's keys one at a time, and restores the terminal whatever happens."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ import select
 import signal
 import socket
 import sys
+import termios
+import tty
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-
-try:
-    import termios
-    import tty
-except ImportError:  # pragma: no cover - Windows has no such terminals
-    termios = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
-# What ends a process that nobody has taught otherwise: the terminal has to be given back first.
+# Signals that end the process: the terminal has to be restored first.
 _ENDS = ("SIGTERM", "SIGHUP")
-# The rest of an escape sequence comes with its beginning, or a moment later over a slow line.
+# Seconds to wait for the rest of an escape sequence, which a slow line may deliver later.
 _SEQUENCE_WAIT = 0.05
-# The ways in which terminals write the same keys: xterm's two, and the Linux console's.
+# Terminals send different sequences for a key: xterm has two, the Linux console its own.
 _ARROWS = dict(zip("ABCDHF", ("up", "down", "right", "left", "home", "end"), strict=True))
 _PAGES = {1: "home", 4: "end", 5: "pgup", 6: "pgdn", 7: "home", 8: "end"}
 _FUNCTIONS = (11, 12, 13, 14, 15, 17, 18, 19, 20, 21)
@@ -42,23 +38,23 @@ _TOKEN = re.compile(r"\x1b\[\[?[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|\x1b|.", re.DOTALL
 
 
 class Keys:
-    """The keyboard of standard input, which has to be a terminal, while it is entered.
+    """Reads keys from standard input, which must be a terminal, inside a `with` block.
 
-    Keys come at once and are not shown; Ctrl-C, TERM and a hang-up still end the process, and
-    the terminal is as it was before.
+    Each key is read at once and isn't shown. Ctrl-C, TERM and a hang-up still end the process,
+    and restore the terminal.
     """
 
     def __init__(self) -> None:
         self._fd = sys.stdin.fileno()
         self._waiting: list[str] = []
-        self._bell, self._button = socket.socketpair()
+        self._wakeup, self._waker = socket.socketpair()
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         self._before = termios.tcgetattr(self._fd)
         for name in _ENDS:
             self.answer(name, _end)
-        self._button.setblocking(False)
+        self._waker.setblocking(False)
         self.seize()
         return self
 
@@ -71,8 +67,8 @@ class Keys:
         self.release()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._bell.close()
-        self._button.close()
+        self._wakeup.close()
+        self._waker.close()
 
     def answer(self, name: str, handler: Callable[[int, FrameType | None], object]) -> None:
         """Handle a signal until the end of the `with` block."""
@@ -80,37 +76,37 @@ class Keys:
         self._handlers[number] = signal.signal(number, handler)
 
     def wake(self) -> None:
-        """End a wait for a key, from any thread."""
-        with suppress(OSError):  # it has been woken often enough, or is gone
-            self._button.send(b"!")
+        """End the wait for a key; may be called from any thread."""
+        with suppress(OSError):  # the wakeup is set already, or closed
+            self._waker.send(b"!")
 
     def seize(self) -> None:
-        """Take the keys as they are typed."""
+        """Switch the terminal to single keys."""
         tty.setcbreak(self._fd, termios.TCSANOW)
 
     def release(self) -> None:
-        """Give the terminal back, as far as it is still there."""
+        """Restore the terminal, unless it hung up."""
         try:
-            # Now: a terminal that is stopped (Ctrl-S) would keep it until somebody goes on.
+            # TCSANOW, since TCSADRAIN would wait for ever on a stopped terminal (Ctrl-S).
             termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
         except termios.error:  # it hung up
             return
 
     def key(self, seconds: float | None) -> str:
-        """Wait for a key: its character, or a name as `up`, `pgdn`, `f4`; empty where none came.
+        """Return the next key: its character, or a name such as `up`, `pgdn`, `f4`.
 
-        `seconds` may be None for as long as it takes; a sequence that nobody knows is no key, and
-        `wake` ends the wait without one. A
-        terminal that is gone ends the process as a hang-up does.
+        Returns an empty string after `seconds` without a key (None waits for ever), after
+        `wake`, and for a sequence that isn't known. Where the terminal is gone it raises
+        `SystemExit`, as a hang-up does.
         """
         if not self._waiting:
             self._waiting = _split(self._read(seconds))
         return self._waiting.pop(0) if self._waiting else ""
 
     def _read(self, seconds: float | None) -> str:
-        ready = select.select([self._fd, self._bell], [], [], seconds)[0]
-        if self._bell in ready:
-            self._bell.recv(1024)
+        ready = select.select([self._fd, self._wakeup], [], [], seconds)[0]
+        if self._wakeup in ready:
+            self._wakeup.recv(1024)
         if self._fd not in ready:
             return ""
         data = self._take()
@@ -130,12 +126,12 @@ class Keys:
 
 
 def available() -> bool:
-    """Whether there are keys to read: standard input is a terminal, of a kind that is known."""
-    return termios is not None and sys.stdin is not None and sys.stdin.isatty()
+    """Return whether there are keys to read: standard input is a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _split(text: str) -> list[str]:
-    r"""Name the keys of what was read; a sequence that nobody knows is no key.
+    r"""Return the names of the keys in `text`; unknown sequences are skipped.
 
     >>> _split("j\x1b[A\x1b[6~\x1bOS\x1b[99~\x1b")
     ['j', 'up', 'pgdn', 'f4', 'esc']
@@ -153,6 +149,6 @@ def _named(token: str) -> str:
 
 
 def _end(number: int, frame: FrameType | None = None) -> NoReturn:
-    """End as the signal asks, but by way of everything that has to be given back."""
+    """Raise `SystemExit`, which runs every clean-up, with the signal's exit code."""
     del frame
     raise SystemExit(128 + number)

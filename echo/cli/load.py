@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -10,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from echo.cli.connect import Port
-from echo.cli.failure import USAGE, Failure
-from echo.cli.output import check_output, milliseconds, show, show_json, unreachable
-from echo.cli.tls import ClientTls
+from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.output import check_output, milliseconds, show, show_json
+from echo.cli.target import Target
 from echo.client.load import Load
 from echo.client.plan import LoadPlan
 
@@ -22,55 +22,44 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-# Seconds between two looks at the figures.
-LOOK_INTERVAL = 0.5
-# Descriptors that are not sessions.
+# Seconds between two updates of the progress line.
+PROGRESS_INTERVAL = 0.5
+# Descriptors that are not sessions' sockets.
 SPARE_DESCRIPTORS = 16
-PICTURE_WIDTH = 50
+BAR_WIDTH = 50
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 
 def load(
-    host: str = "127.0.0.1",
-    port: Port = 9000,
-    /,
+    target: Annotated[Target, Parameter(name="*")] = Target(),
     *,
     plan: Annotated[LoadPlan, Parameter(name="*")] = LoadPlan(),
     json: Annotated[bool, Parameter(negative="")] = False,
-    tls: Annotated[ClientTls, Parameter(name="*")] = ClientTls(),
 ) -> None:
     """Load a server.
 
     Parameters
     ----------
-    host
-        Address or name of the server.
-    port
-        Its TCP port.
     json
         Show only the figures, as one JSON object.
     """
     check_output("load")
     _fit_descriptors(plan.sessions)
-    load = Load(host, port, plan, tls=tls.context("load"))
+    load = Load(target.host, target.port, plan, tls=target.context("load"))
     try:
         with _progress(load), suppress(KeyboardInterrupt):
             load.run()
     except OSError as error:
-        raise unreachable("load", host, port, error) from error
+        raise target.unreachable("load", error) from error
     if json:
         show_json(load.as_dict())
     else:
-        show(_table(load), *_picture(load))
-    _judge(load)
+        show(_table(load, target), *_histogram(load))
+    _judge(load, target)
 
 
 def _fit_descriptors(sessions: int) -> None:
-    """Raise the soft limit on descriptors to what the sessions take."""
-    try:
-        import resource
-    except ImportError:  # pragma: no cover - Windows has no such limit
-        return
+    """Raise the soft limit on descriptors to what the sessions need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = sessions + SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and wanted > hard:
@@ -80,15 +69,15 @@ def _fit_descriptors(sessions: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-# -- meanwhile ----------------------------------------------------------------------------
+# -- progress -----------------------------------------------------------------------------
 
 
 @contextmanager
 def _progress(load: Load) -> Iterator[None]:
     """Show the figures so far in one line of the terminal, from a thread of its own.
 
-    A terminal that is stopped stops that thread, not the load. Plain text: what rich draws
-    costs a few milliseconds each time, which the latencies would show.
+    A stopped terminal (Ctrl-S) blocks that thread, not the load. It is plain text, since rich
+    would take some milliseconds for each update, which the latencies would show.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         yield
@@ -100,23 +89,23 @@ def _progress(load: Load) -> Iterator[None]:
         yield
     finally:
         over.set()
-        painter.join(LOOK_INTERVAL)
+        painter.join(PROGRESS_INTERVAL)
 
 
 def _paint(load: Load, over: threading.Event) -> None:
     before, elapsed = 0, 0.0
     with suppress(OSError):
-        while not over.wait(LOOK_INTERVAL):
+        while not over.wait(PROGRESS_INTERVAL):
             count, now = load.exchanges, load.elapsed_s
-            rate = (count - before) / max(now - elapsed, LOOK_INTERVAL)
+            rate = (count - before) / max(now - elapsed, PROGRESS_INTERVAL)
             before, elapsed = count, now
             _show(f"\r{_status(load, rate)}\x1b[K")
         _show("\r\x1b[K")
 
 
 def _show(text: str) -> None:
-    # Past the stream's buffer: what waits in it would be written at the process's very end, by
-    # the main thread, and a terminal that is stopped would stop that, too.
+    # Not through the stream's buffer, which the main thread would flush at exit: a stopped
+    # terminal would block it there.
     os.write(sys.stderr.fileno(), text.encode())
 
 
@@ -131,11 +120,11 @@ def _status(load: Load, rate: float) -> str:
 # -- the results --------------------------------------------------------------------------
 
 
-def _table(load: Load) -> Table:
+def _table(load: Load, target: Target) -> Table:
     from rich.table import Table
 
     figures = load.as_dict()
-    table = Table(title=f"{load.host} port {load.port}", title_justify="left", show_header=False)
+    table = Table(title=str(target), title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("sessions", str(load.plan.sessions))
@@ -145,27 +134,32 @@ def _table(load: Load) -> Table:
     for percent in PERCENTILES:
         table.add_row(f"p{percent:g} ms", milliseconds(load.latencies.percentile(percent)))
     table.add_row("max ms", milliseconds(load.latencies.max_ms))
-    for kind, count in load.troubles.items():
+    for kind, count in load.failures.items():
         table.add_row(kind.value, f"{count:,}")
     return table
 
 
-def _picture(load: Load) -> Iterator[str]:
+def _histogram(load: Load) -> Iterator[str]:
     """Draw how the latencies are distributed, a line for each doubling."""
     bands = load.latencies.bands()
     most = max((band.count for band in bands), default=0)
     mark = "█" if "utf" in (sys.stdout.encoding or "").lower() else "#"
     for band in bands:
-        bar = mark * -(-band.count * PICTURE_WIDTH // most)
+        bar = mark * -(-band.count * BAR_WIDTH // most)
         yield f"{band.below_ms:>12.3f} ms {band.count:>10,} {bar}"
 
 
-def _judge(load: Load) -> None:
+def _judge(load: Load, target: Target) -> None:
     """Fail where anything went wrong, or nothing was done."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in load.troubles.items() if count)
+    counts = ", ".join(f"{count} {kind}" for kind, count in load.failures.items() if count)
     if load.first_mismatch is not None:
-        raise Failure(f"load: {counts}: {load.first_mismatch}")
+        text = f"load: {counts}: {load.first_mismatch}"
+        raise Failure(target.explain(text, load.first_mismatch))
     if load.errors:
-        raise Failure(f"load: {counts}: first {load.first_error}")
+        text = f"load: {counts}"
+        if load.first_error is None:  # exchanges that never had a free session
+            raise Failure(text)
+        session, error = load.first_error
+        raise Failure(target.explain(f"{text}: first session {session}: {reason(error)}", error))
     if not load.exchanges:
         raise Failure("load: stopped before the first exchange was over")

@@ -1,18 +1,68 @@
-"""What the tools say: results on standard output, and what a terminal shows meanwhile."""
+"""Results on standard output, and what becomes of them where that can't take them."""
 
 from __future__ import annotations
 
+import io
 import json
-import socket
+import os
+import select
 import sys
 from typing import TYPE_CHECKING, Any
 
-from echo.cli.failure import FAILED, USAGE, Failure, reason
+from echo.cli.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from _typeshed import ReadableBuffer
     from rich.console import RenderableType
+
+
+class OutputError(Exception):
+    """Standard output could not be written; `cause` is the system's error.
+
+    It is no `OSError`, so that no command takes it for an error of the network or of a file.
+    """
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _Output(io.FileIO):
+    """A descriptor whose errors are `OutputError`s; it waits for room if it is non-blocking."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Write some of `data`, and return how many bytes were written."""
+        try:
+            while (count := super().write(data)) is None:
+                select.select((), (self,), ())
+            return count
+        except OSError as error:
+            raise OutputError(error) from error
+
+
+def open_output() -> None:
+    """Replace the process's `sys.stdout` by one that raises `OutputError`.
+
+    Characters that its encoding lacks are written as escapes. Where standard output is closed,
+    or somebody has replaced it already, nothing happens.
+    """
+    standard = sys.__stdout__
+    if standard is None or sys.stdout is not standard:
+        return
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Output(standard.fileno(), "wb", closefd=False)),
+        encoding=standard.encoding,
+        errors="backslashreplace",
+        line_buffering=standard.line_buffering,
+        write_through=standard.write_through,
+    )
+
+
+def abandon_output() -> None:
+    """Point standard output at /dev/null, so that what is still buffered can't fail at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_output(command: str) -> None:
@@ -22,17 +72,13 @@ def check_output(command: str) -> None:
 
 
 def show(*results: RenderableType) -> None:
-    """Write results, a line or a table each; `Failure` where nobody can read them."""
-    try:
-        for result in results:
-            if isinstance(result, str):
-                print(result)
-            else:
-                _show_table(result)
-        sys.stdout.flush()
-    except OSError as error:
-        sys.stdout = None  # what is still buffered would fail again at the end
-        raise Failure(f"can't write the output: {reason(error)}") from error
+    """Write results, a line or a table each, at once."""
+    for result in results:
+        if isinstance(result, str):
+            print(result)
+        else:
+            _show_table(result)
+    sys.stdout.flush()
 
 
 def _show_table(table: RenderableType) -> None:
@@ -48,17 +94,9 @@ def show_json(figures: Mapping[str, Any]) -> None:
 
 
 def milliseconds(value: float | None) -> str:
-    """Write a time, or that there is none.
+    """Return a time as text, or a dash for none.
 
     >>> milliseconds(1.23456), milliseconds(None)
     ('1.235', '-')
     """
     return "-" if value is None else f"{value:.3f}"
-
-
-def unreachable(command: str, host: str, port: int, error: OSError) -> Failure:
-    """Say that there is no connection: code 2 where there is no such host, else 1."""
-    text = f"{command}: can't connect to {host} port {port}: {reason(error)}"
-    if isinstance(error, socket.gaierror):
-        return Failure(f"{text}; check the name", USAGE)
-    return Failure(f"{text}; is a server running there?", FAILED)

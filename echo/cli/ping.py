@@ -11,54 +11,45 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.connect import Port
 from echo.cli.failure import Failure
-from echo.cli.output import check_output, milliseconds, show, show_json, unreachable
-from echo.cli.tls import ClientTls
+from echo.cli.output import check_output, milliseconds, show, show_json
+from echo.cli.target import Target
 from echo.client.ping import Pinger
 from echo.deadline import Deadline
 from echo.limits import LONGEST, PAYLOAD_BYTES
+from echo.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echo.client.ping import Reply
 
-Seconds = Annotated[float, Parameter(validator=Number(gt=0, lte=LONGEST))]
-
 
 def ping(
-    host: str = "127.0.0.1",
-    port: Port = 9000,
-    /,
+    target: Annotated[Target, Parameter(name="*")] = Target(),
     *,
-    count: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
-    interval: Annotated[float, Parameter(validator=Number(gte=0, lte=LONGEST))] = 1.0,
-    size: Annotated[int, Parameter(validator=Number(gte=1, lte=PAYLOAD_BYTES))] = 64,
-    timeout: Seconds = 10.0,
+    count: Annotated[int, Parameter(alias="-c", validator=Number(gte=0))] = 0,
+    interval: Annotated[float, Parameter(alias="-i", validator=Number(gte=0, lte=LONGEST))] = 1.0,
+    size: Annotated[int, Parameter(alias="-s", validator=Number(gte=1, lte=PAYLOAD_BYTES))] = 64,
+    timeout: Annotated[float, Parameter(alias="-W", validator=Number(gt=0, lte=LONGEST))] = 10.0,
     reconnect: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
-    tls: Annotated[ClientTls, Parameter(name="*")] = ClientTls(),
 ) -> None:
     """Measure round-trip times.
 
     Parameters
     ----------
-    host
-        Address or name of the server.
-    port
-        Its TCP port.
     count
         Pings to send; 0 goes on until Ctrl-C.
     interval
-        Seconds from one ping to the next.
+        Time from one ping to the next.
     size
-        Bytes of each ping.
+        Size of each ping's payload.
     timeout
-        Seconds to wait for the connection, and for each reply.
+        Time to wait for the connection, and for each reply.
     reconnect
-        Open a new connection for each ping; its time is not in the round trip's.
+        Open a new connection for each ping; connecting is not part of the round trip.
     quiet
         Show only the summary.
     json
@@ -67,23 +58,30 @@ def ping(
     check_output("ping")
     numbers = range(count) if count else counting()
     with Pinger(
-        host, port, size=size, timeout=timeout, reconnect=reconnect, tls=tls.context("ping")
+        target.host,
+        target.port,
+        size=size,
+        timeout=timeout,
+        reconnect=reconnect,
+        tls=target.context("ping"),
     ) as pinger:
         last = None
         try:
             if not (quiet or json):
-                show(f"PING {host} port {port}: {size} bytes each")
+                show(f"PING {target}: {plural(size, 'byte')} each")
             for reply in _replies(pinger, iter(numbers), interval):
                 last = reply
                 if not (quiet or json):
-                    show(_line(pinger, reply))
+                    show(_line(pinger, target, reply))
+        except socket.gaierror as error:
+            raise target.unreachable("ping", error) from error
         except KeyboardInterrupt:
             _end_line()
         if json:
             show_json(pinger.as_dict())
         else:
-            show(*_summary(pinger))
-    _judge(pinger, last)
+            show(*_summary(pinger, target))
+    _judge(pinger, target, last)
 
 
 def _replies(pinger: Pinger, numbers: Iterator[int], interval: float) -> Iterator[Reply]:
@@ -92,10 +90,7 @@ def _replies(pinger: Pinger, numbers: Iterator[int], interval: float) -> Iterato
     for _ in numbers:
         time.sleep(pause.left())
         pause = Deadline(interval)
-        try:
-            yield pinger.ping()
-        except socket.gaierror as error:
-            raise unreachable("ping", pinger.host, pinger.port, error) from error
+        yield pinger.ping()
 
 
 def _end_line() -> None:
@@ -104,20 +99,20 @@ def _end_line() -> None:
         show("")
 
 
-def _line(pinger: Pinger, reply: Reply) -> str:
-    peer = f"{pinger.host} port {pinger.port}: seq={reply.number}"
+def _line(pinger: Pinger, target: Target, reply: Reply) -> str:
+    peer = f"{target}: seq={reply.number}"
     if reply.ms is None:
         return f"no reply from {peer}: {reply.problem}"
-    return f"{pinger.size} bytes from {peer} time={milliseconds(reply.ms)} ms"
+    return f"{plural(pinger.size, 'byte')} from {peer} time={milliseconds(reply.ms)} ms"
 
 
-def _summary(pinger: Pinger) -> Iterator[str]:
+def _summary(pinger: Pinger, target: Target) -> Iterator[str]:
     percent = 100 * pinger.lost / max(pinger.sent, 1)
     connect = milliseconds(pinger.connects.avg_ms)
     names = ("min", "avg", "p50", "p95", "p99", "max", "stddev")
     figures = pinger.as_dict()
     times = "/".join(milliseconds(figures[f"{name}_ms"]) for name in names)
-    yield f"--- {pinger.host} port {pinger.port}: echo statistics ---"
+    yield f"--- {target}: echo statistics ---"
     yield (
         f"{pinger.sent} sent, {pinger.received} received, {pinger.lost} lost ({percent:.0f}%), "
         f"connect {connect} ms"
@@ -125,11 +120,13 @@ def _summary(pinger: Pinger) -> Iterator[str]:
     yield f"round trip {'/'.join(names)} = {times} ms"
 
 
-def _judge(pinger: Pinger, last: Reply | None) -> None:
+def _judge(pinger: Pinger, target: Target, last: Reply | None) -> None:
     """Fail where nothing came back, or where something came back wrong."""
-    where = f"{pinger.host} port {pinger.port}"
+    if last is None:
+        raise Failure(f"ping: no reply from {target}: stopped before the first reply")
     if pinger.mismatches:
-        raise Failure(f"ping: {pinger.mismatches} of {pinger.sent} replies of {where} were wrong")
+        text = f"ping: {pinger.mismatches} of {pinger.sent} replies of {target} were wrong"
+        raise Failure(target.explain(text, last.error))
     if not pinger.received:
-        why = last.problem if last else "stopped before the first reply"
-        raise Failure(f"ping: no reply from {where}: {why}; is an echo server running there?")
+        text = f"ping: no reply from {target}: {last.problem}"
+        raise Failure(target.explain(text, last.error, "is an echo server running there?"))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import select
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from socket import socket
@@ -48,35 +51,43 @@ if TYPE_CHECKING:
 
     Kind = tuple[Callable[..., EchoServer], type[BaseRequestHandler]]
 
-# Seconds at the end for the lines that are not written yet: a log that is stuck must not
-# keep the daemon.
+# Seconds at the end for lines that are not written yet: a stuck log must not keep the daemon
+# running.
 LOG_FLUSH_TIMEOUT = 1.0
 
 
-def _group(title: str, place: int) -> Parameter:
-    """Show the fields of a group of settings as flags of their own, below a heading."""
-    return Parameter(name="*", group=Group(title, sort_key=place))
+# Each value of --fault: the faults' names, and what they take.
+_FAULT_VALUES = {"delay": "TIME", "jitter": "TIME", "throttle": "SIZE"}
+FAULTS = ", ".join(
+    field.name.replace("_", "-")
+    + ("" if field.default is False else f"={_FAULT_VALUES.get(field.name, 'BYTES')}")
+    for field in fields(Faults)
+)
+
+
+def _group(title: str, order: int) -> Parameter:
+    """Show the fields of a group of settings as options of their own, under a heading."""
+    return Parameter(name="*", group=Group(title, sort_key=order))
 
 
 def serve(
     *,
-    listen: Annotated[Listen, _group("Listening", 1)] = Listen(),
-    limits: Annotated[Limits, _group("Limits", 2)] = Limits(),
-    logging: Annotated[Logging, _group("Log", 3)] = Logging(),
-    tls: Annotated[Encryption, _group("TLS", 4)] = Encryption(),
+    limits: Annotated[Limits, _group("Limits", 1)] = Limits(),
+    listen: Annotated[Listen, _group("CPU and port sharing", 2)] = Listen(),
+    logging: Annotated[Logging, _group("Log rotation", 3)] = Logging(),
+    tls: Annotated[Encryption, _group("Client certificates", 4)] = Encryption(),
     proxying: Annotated[Proxying, _group("Behind a load balancer", 5)] = Proxying(),
-    monitoring: Annotated[Monitoring, _group("Status", 6)] = Monitoring(),
+    monitoring: Annotated[Monitoring, _group("Status pages", 6)] = Monitoring(),
     fault: Annotated[
-        tuple[str, ...], Parameter(group=Group("Tests of clients", sort_key=9), negative="")
+        tuple[str, ...],
+        Parameter(
+            group=Group("To test clients", sort_key=9),
+            negative="",
+            help=f"Do something wrong; may be repeated. One of {FAULTS}; see docs/testing.md.",
+        ),
     ] = (),
 ) -> int:
-    """Run the daemon until TERM or INT.
-
-    Parameters
-    ----------
-    fault
-        Do wrong on purpose, as delay=0.1 or stall; may be repeated.
-    """
+    """Run the daemon until TERM or INT."""
     faults = _faults(fault)
     certificates = tls.certificates()
     make, handler = _kind(faults, certificates, listen.loop)
@@ -96,6 +107,7 @@ def serve(
                 _bind(make, sockets.get("echo") or listen.address, handler, options) as server,
                 _status(sockets.get("status"), monitoring, server, log) as status,
             ):
+                _announce(server, logging.target)
                 daemon = Daemon(
                     server, log, signals, notifier=Notifier(), tls=certificates, status=status
                 )
@@ -105,13 +117,30 @@ def serve(
     return 0 if stop is Stop.SIGNAL else SOFTWARE
 
 
+def _announce(server: EchoServer, log: str) -> None:
+    """Print where the daemon listens, unless a terminal or standard output shows its log.
+
+    Somebody who never reads the output must not stop the start: it is skipped where the output
+    takes nothing at the moment.
+    """
+    output, errors = sys.stdout, sys.stderr
+    if log == "-" or output is None or (output.isatty() and errors and errors.isatty()):
+        return
+    host, port = server.server_address[:2]
+    line = f"echod: listening on {host!s} port {port}, log in {log}\n"
+    with suppress(OSError):
+        if select.select((), (output.fileno(),), (), 0)[1]:
+            # Past the stream's buffer, in which a line that can't be written would stay.
+            os.write(output.fileno(), line.encode())
+
+
 def _inherited(listen: Listen, monitoring: Monitoring) -> dict[str, socket]:
-    """Give the sockets that a service manager has handed over, as `echo` and `status`."""
+    """Return the sockets that a service manager has passed, by `echo` and `status`."""
     try:
         sockets = inherited()
     except BadDescriptor as error:
         raise Failure(
-            f"serve: can't use what LISTEN_FDS hands over: {error}; "
+            f"serve: can't use the sockets of LISTEN_FDS: {error}; "
             "check the ListenStream= of the socket unit",
             CONFIG,
         ) from error
@@ -131,7 +160,7 @@ def _inherited(listen: Listen, monitoring: Monitoring) -> dict[str, socket]:
 def _refuse_both(handed_over: bool, given: bool, flags: str) -> None:
     if handed_over and given:
         raise Failure(
-            f"serve: a socket is inherited, and {flags} say where to listen: leave one out", USAGE
+            f"serve: a socket is inherited, so {flags} can't be used: leave them out", USAGE
         )
 
 
@@ -143,7 +172,7 @@ def _faults(words: tuple[str, ...]) -> Faults:
 
 
 def _kind(faults: Faults, certificates: TlsConfig | None, loop: str) -> Kind:
-    """Choose the server and its handler: those that do wrong only where that is asked for."""
+    """Return the server class and its handler: the ones with faults only for --fault."""
     if certificates and faults.active():
         raise Failure("serve: --fault can't speak TLS: leave one of them out", USAGE)
     if certificates and loop == "compiled":
@@ -154,7 +183,7 @@ def _kind(faults: Faults, certificates: TlsConfig | None, loop: str) -> Kind:
 
 
 def _handler(loop: str) -> type[EchoHandler]:
-    """Choose the loop; the compiled one is there where a compiler was at the installation."""
+    """Return the handler; the compiled one exists where a C compiler was at the installation."""
     if loop == "python":
         return EchoHandler
     try:
@@ -170,7 +199,7 @@ def _handler(loop: str) -> type[EchoHandler]:
 
 
 def _fitting(limits: Limits) -> Limits:
-    """Fit the sessions into the descriptors; say so where the user asked for more."""
+    """Return limits that fit into the descriptors; warn where the user asked for more sessions."""
     fitting = fit_descriptors(limits)
     if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
         say(
@@ -238,7 +267,7 @@ def _bind(
 def _status(
     handed_over: socket | None, settings: Monitoring, server: EchoServer, log: EventLog
 ) -> AbstractContextManager[StatusServer | None]:
-    """Make the status server, if there is to be one."""
+    """Return the status server, if there is to be one."""
     where = handed_over or settings.address
     if where is None:
         return nullcontext()
@@ -271,7 +300,7 @@ def _status(
 def _no_host_name(where: Any, prefix: str) -> Failure:
     host = where[0]
     return Failure(
-        f"serve: can't listen on {host}: it is no host name; check --{prefix}host", UNAVAILABLE
+        f"serve: can't listen on {host}: that is not a host name; check --{prefix}host", UNAVAILABLE
     )
 
 

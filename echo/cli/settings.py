@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from echo.cli.failure import CONFIG, USAGE, Failure
@@ -16,31 +16,37 @@ from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT
 from echo.server.proxy import Proxies
 from echo.server.tls import BadCertificate, TlsConfig
 
+# The options that most people look for: the help shows them first, with those of every command.
+COMMON = Parameter(group=Group("Options", sort_key=0))
+
 Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listen:
-    """Where to listen."""
+    """Where to listen, and how the daemon uses its CPUs."""
 
     # None where it is not given: a socket that is inherited then serves.
-    host: Annotated[str | None, Parameter(show_default="127.0.0.1")] = None
-    """Address or name to listen on; 0.0.0.0 is every IPv4 interface, :: also every IPv6 one."""
+    host: Annotated[str | None, COMMON, Parameter(show_default="127.0.0.1")] = None
+    """Address or name to listen on: 0.0.0.0 for every IPv4 interface, :: for IPv6 and IPv4."""
 
     port: Annotated[
-        int | None, Parameter(validator=Number(gte=0, lte=65535), show_default="9000")
+        int | None,
+        COMMON,
+        Parameter(alias="-p", validator=Number(gte=0, lte=65535), show_default="9000"),
     ] = None
-    """TCP port; 0 picks a free one, which the log's server.started shows."""
+    """TCP port; 0 picks a free one, which is shown at the start."""
 
     reuse_port: Annotated[bool, Parameter(negative="")] = False
     """Share the port with other daemons that do the same; the kernel spreads the clients."""
 
     cpu: str = "auto"
-    """Processor to stay on: its number, none, or auto: one, unless Python has no global lock or
-    --reuse-port has several daemons, which would all choose the same."""
+    """CPU to run on: its number, none, or auto (one CPU; any on free-threaded Python or with
+    --reuse-port)."""
 
     loop: Literal["auto", "compiled", "python"] = "auto"
-    """The echo loop: compiled where it could be installed, or in Python, as TLS always is."""
+    """Echo loop: compiled (where a C compiler was at the installation) or python; TLS is always
+    python."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -63,42 +69,43 @@ class Logging:
     """What to log, and where to."""
 
     log_file: Annotated[
-        str | None,
+        Path | None,
+        COMMON,
         Parameter(allow_leading_hyphen=True, show_default="logs/echo.jsonl"),
     ] = None
-    """JSON log; - is standard output. The default is in $LOGS_DIRECTORY where that is set."""
+    """JSON log; - is standard output. Under systemd the default is in its LogsDirectory=."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is logged; debug shows the beginning of each payload."""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], COMMON] = "info"
+    """Lowest level that is logged; debug shows the beginning of each payload."""
 
     log_max_size: Annotated[int, Parameter(validator=Number(gte=0))] = LOG_FILE_BYTES
-    """Bytes at which a new log file is begun; 0 leaves the turning to others (HUP reopens)."""
+    """Size at which the log is rotated; 0 is never, for logrotate (HUP reopens the file)."""
 
     log_keep: Annotated[int, Parameter(validator=Number(gte=0, lte=1000))] = LOG_FILES_KEPT
-    """Older log files that are kept."""
+    """Rotated log files to keep."""
 
     @property
     def target(self) -> str:
-        """The log's name; the folder is the one that systemd made for it, where there is one."""
+        """The log's path, or - for standard output."""
         folder = os.environ.get("LOGS_DIRECTORY", "").partition(":")[0] or "logs"
-        return self.log_file or str(Path(folder) / "echo.jsonl")
+        return str(self.log_file or Path(folder) / "echo.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encryption:
     """Whether to speak TLS."""
 
-    tls_cert: Path | None = None
-    """PEM file of the server's certificate and those between it and its authority; HUP rereads."""
+    tls_cert: Annotated[Path | None, COMMON] = None
+    """PEM file of the server's certificate chain; HUP reads it again."""
 
-    tls_key: Path | None = None
-    """PEM file of its key, without a passphrase."""
+    tls_key: Annotated[Path | None, COMMON] = None
+    """PEM file of the certificate's key, without a passphrase."""
 
     tls_client_ca: Path | None = None
     """PEM file of the authorities from which each client needs a certificate."""
 
     def certificates(self) -> TlsConfig | None:
-        """Read what is to be served, if anything is."""
+        """Return the certificates to serve with; None without TLS."""
         if self.tls_cert is None or self.tls_key is None:
             if self.tls_cert or self.tls_key or self.tls_client_ca:
                 raise Failure("serve: TLS needs both --tls-cert and --tls-key: give both", USAGE)
@@ -115,19 +122,20 @@ class Encryption:
 
 @dataclass(frozen=True, kw_only=True)
 class Proxying:
-    """Whether a load balancer says who the peers are."""
+    """Whether a load balancer reports the client addresses."""
 
     proxy_protocol: Annotated[bool, Parameter(negative="")] = False
     """Expect a PROXY header, version 1 or 2, on each connection; needs --proxy-from."""
 
-    proxy_from: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
-    """Proxy to believe, an address or network as 10.0.0.0/8; may be repeated; no other is heard."""
+    proxy_from: Annotated[tuple[str, ...], Parameter(negative="", metavar="NETWORK")] = ()
+    """Address or network of a trusted proxy, such as 10.0.0.0/8; may be repeated. Connections
+    from elsewhere are refused."""
 
     def proxies(self) -> Proxies | None:
-        """Say whose header is believed, if there is to be one."""
+        """Return the trusted proxies; None where no header is expected."""
         if self.proxy_protocol and not self.proxy_from:
             raise Failure(
-                "serve: --proxy-protocol believes nobody by itself: name the proxy's address or "
+                "serve: --proxy-protocol trusts no proxy by itself: name the proxy's address or "
                 "network, as in --proxy-from 10.0.0.0/8",
                 USAGE,
             )
@@ -145,11 +153,12 @@ class Proxying:
 class Monitoring:
     """Whether to serve the live page, /sessions, /metrics and /healthz over HTTP."""
 
-    status_port: Port | None = None
-    """TCP port of the live page, /sessions, /metrics and /healthz; 0 picks one, none without it."""
+    status_port: Annotated[Port | None, COMMON] = None
+    """TCP port of the live page, /sessions, /metrics and /healthz; 0 picks a free one. Without
+    it there is none of them."""
 
     status_host: str = "127.0.0.1"
-    """Address or name that they are served on."""
+    """Address or name to serve these pages on."""
 
     @property
     def address(self) -> tuple[str, int] | None:

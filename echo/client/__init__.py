@@ -1,4 +1,4 @@
-"""The client's wing: talking to an echo server, whoever wrote it."""
+"""The client package: talking to any echo server."""
 
 from echo.client.client import EchoClient
 from echo.client.errors import EchoEnded, EchoError, EchoMismatch, EchoTimeout

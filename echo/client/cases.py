@@ -1,4 +1,4 @@
-"""A fuzzer's case: what a client does, written so that a person can do it again."""
+"""A fuzzer's test case: what a client does, written so that a person can repeat it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LITERAL_BYTES = 80
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a client does: sends pieces, pauses after each, and half-closes at once or not at all.
+    """What a client does: it sends pieces, with a pause after each, then half-closes at once.
 
-    Without `half_close` it waits for the whole echo, and closes.
+    Without `half_close` it waits for the whole echo instead, and closes.
     """
 
     pieces: tuple[bytes, ...]
@@ -30,7 +30,7 @@ class Case:
         return f"<Case: {'; '.join(self.steps())}>"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Keep hypothesis from writing out megabytes of payload."""
+        """Print it in short: hypothesis would write out megabytes of payload."""
         del cycle
         printer.text(repr(self))
 
@@ -41,11 +41,11 @@ class Case:
 
     @property
     def weight(self) -> tuple[int, int, int, bool]:
-        """By which the smaller one of two cases is known."""
+        """Sort key: the smaller one of two cases has the smaller weight."""
         return len(self.payload), len(self.pieces), sum(self.pauses_ms), self.half_close
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the case as `--json` shows it."""
+        """Return the case as `--json` shows it."""
         return {
             "payload": literal(self.payload),
             "length": len(self.payload),
@@ -55,7 +55,7 @@ class Case:
         }
 
     def steps(self) -> list[str]:
-        """Say what to do, step by step.
+        """Return what to do, step by step.
 
         >>> Case((b"a", b"b"), (20, 0), half_close=True).steps()
         ["send b'a'", 'wait 20 ms', "send b'b'", 'half-close at once']
@@ -72,11 +72,11 @@ class Case:
         return [*steps, last]
 
     def nc(self, host: str, port: int) -> str | None:
-        r"""Write it as a line for OpenBSD's nc; None where nc can't do it.
+        r"""Return a command line for OpenBSD's nc; None where nc can't do it.
 
-        nc may join pieces between which there is no pause. Its -N half-closes at the end of
-        input, which a last `sleep` delays where there is no half-close. A payload that is too
-        long to be looked at goes through a file `sent`, with which cmp compares the echo.
+        nc may join pieces without a pause between them. Its -N half-closes at the end of input,
+        which a last `sleep` delays for a case without half-close. A long payload goes through
+        a file `sent`, with which cmp compares the echo.
 
         >>> Case((b"\0", b"b"), (20, 0), half_close=True).nc("::1", 9000)
         "(printf '\\000'; sleep 0.02; printf '\\142') | nc -N ::1 9000 | od -c"
@@ -98,14 +98,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A case, and what the server did wrong with it."""
+    """A case that failed, and what the server did wrong."""
 
     case: Case
     problem: str
 
 
 def literal(payload: bytes) -> str:
-    """Write a payload as a Python expression.
+    """Return a payload as a Python expression.
 
     >>> literal(b"abc"), literal(noise(5000))
     ("b'abc'", 'random.Random(0).randbytes(5000)')

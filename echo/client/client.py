@@ -1,4 +1,4 @@
-"""A client for echo servers: it reads while it writes, and verifies every byte."""
+"""A client for echo servers, which reads while it writes and verifies every byte."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from echo.client.connecting import Selector, open_connection
 from echo.client.errors import EchoEnded, EchoTimeout
 from echo.client.ledger import Ledger
 from echo.deadline import Deadline
@@ -19,23 +20,23 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 READ_BYTES = 64 * 1024
-# poll(2) where there is one: unlike epoll it takes no descriptor of its own.
-Selector: type[selectors.BaseSelector] = getattr(
-    selectors, "PollSelector", selectors.SelectSelector
-)
 
 
 class EchoClient:
     """One connection to an echo server, from `connect` (or `with`) to `close`.
 
-    `timeout` is the number of seconds without any progress after which connecting, sending and
-    receiving give up. Every byte that comes back is compared with what was sent: what is wrong
-    with the echo is an `EchoError` that says at which offset of the connection; what is wrong
-    with the network (no such host, connection refused) is an `OSError`. For one thread.
+    `timeout` is in seconds: after so long without progress, connecting, sending and receiving
+    give up. Every byte that comes back is compared with what was sent. A wrong echo raises an
+    `EchoError`, which has the offset in the connection; an error of the network (no such host,
+    connection refused) raises `OSError`; a port that can't be raises `OverflowError`. A client
+    is for one thread.
 
-    With `tls`, a context such as `echo.client.tls.trusting` makes, all of it goes through TLS,
-    and the server's certificate has to be `host`'s. Half-closing then waits for what is due of
-    the echo first: a TLS 1.2 peer may drop what it has not sent yet when the end comes.
+    `host` and `port` may be followed by `flowinfo` and `scope_id`, so that an IPv6 server's
+    address fits: `EchoClient(*server.server_address)`.
+
+    With `tls`, a context such as `echo.client.tls.trusting` returns, the connection is encrypted,
+    and the server's certificate must be valid for `host`. Half-closing then waits for the rest
+    of the echo first: a TLS 1.2 peer may drop what it has not sent yet when the end arrives.
 
     >>> from echo.testing import running_server
     >>> with running_server() as server, EchoClient(*server.address) as client:
@@ -47,19 +48,22 @@ class EchoClient:
         self,
         host: str = "127.0.0.1",
         port: int = 9000,
+        flowinfo: int = 0,
+        scope_id: int = 0,
         *,
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
+        self._address = (host, port, flowinfo, scope_id)
         self.timeout = timeout
         self.tls = tls
         self.ledger = Ledger()
         self.ended = False  # the server has sent its end of stream
         self._half_closed = False
         self._sock: socket.socket | None = None
-        self._early = bytearray()  # came back before it was asked for
+        self._early = bytearray()  # received, and not yet returned by `receive`
         self._selector = Selector()
         self._watched = selectors.EVENT_READ
         self.limit(None)
@@ -82,15 +86,17 @@ class EchoClient:
 
     @property
     def sock(self) -> socket.socket:
-        """The connected socket, which doesn't block; `OSError` where there is none."""
+        """The connected socket, which is non-blocking; raises `OSError` where there is none."""
         if self._sock is None:
             raise ConnectionError("not connected")
         return self._sock
 
     def connect(self) -> float:
-        """Connect, and give the seconds that took, TLS's handshake included."""
-        began = time.perf_counter()
-        self._sock = connected(self.host, self.port, self.timeout)
+        """Connect, and return the seconds that took, TLS's handshake included.
+
+        Where the name has several addresses, they are those of the one that answered.
+        """
+        self._sock, began = open_connection(self._address, self.timeout)
         if self.tls is not None:
             self._sock = wrap(self._sock, self.tls, server_hostname=self.host)
         took = time.perf_counter() - began
@@ -100,20 +106,20 @@ class EchoClient:
         return took
 
     def echo(self, data: bytes) -> bytes:
-        """Send `data` and give it back as it came back; any size, since it reads meanwhile."""
+        """Send `data` of any size, and return the echo."""
         self.send(data)
         return self.receive(len(data))
 
     def limit(self, seconds: float | None) -> None:
-        """Let all the waiting from now on last so many seconds together, `None` however many."""
+        """Set the seconds that all waiting from now on may take together; `None` is no limit."""
         self._deadline = Deadline(seconds)
         self._limit = (seconds, self.ledger.offset)
 
     def round_trip(self, data: bytes, within: float) -> int:
-        """Echo `data` within so many seconds in all, and give the nanoseconds that it took.
+        """Echo `data` within that many seconds in all, and return the nanoseconds that it took.
 
-        They count from the moment before it is sent to the moment at which the last of it is
-        back; the account of it is made before and after.
+        They count from just before the first send to the receipt of the last byte; comparing
+        is done before and after.
         """
         sock = self.sock
         self.ledger.sent(data)
@@ -132,13 +138,13 @@ class EchoClient:
         return took
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`, taking in what comes back meanwhile."""
+        """Send all of `data`; what comes back meanwhile is kept for `receive`."""
         sock = self.sock
         self.ledger.sent(data)
         self._send(sock, data)
 
     def receive(self, count: int) -> bytes:
-        """Give exactly the next `count` bytes that come back."""
+        """Return exactly the next `count` bytes of the echo."""
         self._await(count)
         data = bytes(self._early[:count])
         del self._early[:count]
@@ -149,7 +155,7 @@ class EchoClient:
         self._take_in()
 
     def half_close(self) -> None:
-        """Send the end of the stream; the rest of the echo can still be received. Twice is once."""
+        """Send the end of the stream; the rest of the echo can still be received."""
         if self._half_closed:
             return
         self._half_closed = True
@@ -162,7 +168,7 @@ class EchoClient:
             raise self._broken(error) from error
 
     def finish(self) -> bytes:
-        """Half-close, and give all that still comes back, up to the server's end of stream."""
+        """Half-close, and return the rest of the echo, up to the server's end of stream."""
         self.half_close()
         while not self.ended:
             self._wait(selectors.EVENT_READ)
@@ -177,7 +183,7 @@ class EchoClient:
         self._close()
 
     def close(self) -> None:
-        """Close the connection; again is nothing."""
+        """Close the connection; closing it again does nothing."""
         if isinstance(self._sock, TlsSocket):
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_WR)
@@ -211,7 +217,7 @@ class EchoClient:
         self._settle(self._recv())
 
     def _recv(self) -> bytes | None:
-        """Take what is there; None where nothing is."""
+        """Return what has arrived; None where nothing has."""
         try:
             return self.sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -226,7 +232,7 @@ class EchoClient:
             self._early += data
 
     def _wait(self, events: int) -> None:
-        if events != self._watched:  # changing it costs a tenth of a small round trip
+        if events != self._watched:  # modify() costs a tenth of a small round trip
             self._selector.modify(self.sock, events)
             self._watched = events
         left = self._deadline.left()
@@ -234,7 +240,7 @@ class EchoClient:
             raise self._late(limited=left < self.timeout)
 
     def _late(self, *, limited: bool) -> EchoTimeout:
-        """Say what the wait was too long for: any progress, or all that a limit is set for."""
+        """Return the error for a wait that was too long: without progress, or beyond `limit`."""
         seconds, offset = self._limit
         slow = limited and self.ledger.offset > offset
         limit = seconds if slow and seconds is not None else self.timeout
@@ -243,11 +249,3 @@ class EchoClient:
     def _broken(self, error: OSError) -> EchoEnded:
         how = f"broke ({error})" if isinstance(error, TlsError) else "broke"
         return EchoEnded(self.ledger.offset, self.ledger.missing, how)
-
-
-def connected(host: str, port: int, timeout: float) -> socket.socket:
-    """Give a connected socket; `OSError` says why there is none, whatever the name is."""
-    try:
-        return socket.create_connection((host, port), timeout)
-    except UnicodeError as error:  # a name that no name server can be asked for
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error

@@ -1,6 +1,8 @@
-"""What an echo server can do wrong, each with the offset at which it did."""
+"""What can be wrong with an echo, each with the offset in the connection at which it was."""
 
 from __future__ import annotations
+
+from echo.units import plural
 
 
 class EchoError(Exception):
@@ -22,15 +24,14 @@ class EchoMismatch(EchoError):
 
 
 class EchoEnded(EchoError):
-    """The server ended the stream at `offset`, with `missing` bytes still due.
+    """The stream ended at `offset`, with `missing` bytes still due or not all of them sent.
 
-    `how` is `ended` for an end in order; otherwise `broke`, with the reason where it is known.
+    `how` is `ended` for an orderly end; otherwise `broke`, with the reason where it is known.
     """
 
     def __init__(self, offset: int, missing: int, how: str = "ended") -> None:
-        super().__init__(
-            f"the server {how} the stream at offset {offset}, with {missing} bytes missing"
-        )
+        what = f"with {plural(missing, 'byte')} missing" if missing else "before all was sent"
+        super().__init__(f"the server {how} the stream at offset {offset}, {what}")
         self.how = how
         self.offset = offset
         self.missing = missing
@@ -39,17 +40,17 @@ class EchoEnded(EchoError):
 class EchoTimeout(EchoError):
     """Nothing came back for `seconds`, with `missing` bytes due from `offset` on.
 
-    Where it was `slow`, something did, but not all of it within that time.
+    Where it was `slow`, something came back, but not all of it within that time.
     """
 
     def __init__(self, offset: int, missing: int, seconds: float, *, slow: bool = False) -> None:
-        what = f"{missing} bytes missing" if missing else "its end of stream missing"
+        what = plural(missing, "byte") if missing else "its end of stream"
         how = (
             f"the echo was not over after {seconds:g} s, but"
             if slow
             else f"no echo for {seconds:g} s"
         )
-        super().__init__(f"{how} at offset {offset}, with {what}")
+        super().__init__(f"{how} at offset {offset}, with {what} missing")
         self.offset = offset
         self.missing = missing
         self.seconds = seconds

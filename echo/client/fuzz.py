@@ -1,4 +1,4 @@
-"""Fuzzing: hypothesis looks for a case that an echo server gets wrong, and makes it small."""
+"""Fuzzing: hypothesis searches for a case that an echo server gets wrong, and shrinks it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from echo.deadline import Deadline
 from echo.limits import BEYOND_BUFFERS, KIB
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-# Whatever is drawn, these sizes are tried, each with a half-close at once and without.
+# These sizes are always tried first, each with a half-close at once and without.
 ALWAYS = (0, 1, 512, 4 * KIB, 4 * KIB + 1, 64 * KIB + 1, BEYOND_BUFFERS)
 PAUSES_MS = (0, 0, 1, 20)
-# A case as a whole may last this many times as long as its server may be silent, and as long as
-# its payload takes on a slow line: 16 MiB in four minutes.
+# A whole case may take this many times the deadline for progress, and besides as long as its
+# payload takes on a slow line: 16 MiB in four minutes.
 WHOLE = 10
 SLOW_BYTES_PER_S = 64 * KIB
-# Making a case smaller ends after this many seconds, with the smallest so far.
+# Seconds after which shrinking ends, with the smallest case so far.
 SHRINK_TIMEOUT = 60.0
 
 
 @st.composite
 def cases(draw: DrawFn, payload: SearchStrategy[bytes], half_close: bool) -> Case:
-    """Cases that send such a payload."""
+    """Strategy for cases that send such a payload."""
     pieces = draw(splits(payload))
     pause = st.sampled_from(PAUSES_MS)
     pauses = draw(st.lists(pause, min_size=len(pieces), max_size=len(pieces)))
@@ -45,7 +46,7 @@ def cases(draw: DrawFn, payload: SearchStrategy[bytes], half_close: bool) -> Cas
 class Fuzzer:
     """Searches one server for a case that it gets wrong.
 
-    `deadline` is the number of seconds in which an echo has to go on; a case as a whole has
+    `deadline` is in seconds: a case fails after so long without progress; as a whole it may take
     ten times that, and a second more for each 64 KiB. `seed` makes a search repeatable, as far
     as the server is. Without `half_close` no case half-closes, for a server that is known to
     get that wrong. `examples` counts the cases that were tried.
@@ -54,7 +55,7 @@ class Fuzzer:
     >>> with running_server(faults=Faults(close_after=5)) as server:
     ...     finding = Fuzzer(*server.address, max_examples=20, max_size=100, seed=1).search()
     >>> len(finding.case.payload), finding.problem
-    (6, 'the server ended the stream at offset 5, with 1 bytes missing')
+    (6, 'the server ended the stream at offset 5, with 1 byte missing')
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Fuzzer:
         seed: int = 0,
         deadline: float = 2.0,
         half_close: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -75,6 +77,7 @@ class Fuzzer:
         self.seed = seed
         self.deadline = deadline
         self.half_close = half_close
+        self.tls = tls
         self.examples = 0
         self.finding: Finding | None = None
         self._patience = Deadline(None)
@@ -85,16 +88,16 @@ class Fuzzer:
         return f"<Fuzzer {self.host}:{self.port} {self.examples} examples, {self.finding}>"
 
     def search(self) -> Finding | None:
-        """Give the smallest case found; None where the server gets all of them right.
+        """Search, and return the smallest case found; None where the server gets all right.
 
         Raises `OSError` where no connection can be made at the beginning. Where none can be
         made later, the case before it is the finding.
         """
-        with EchoClient(self.host, self.port, timeout=self.deadline):
+        with self._client():
             pass
         any(self._fails(case) for case in self._always())
-        # Short payloads first: what fails with them is a matter of the bytes, not of the size,
-        # and no shrinking leads from a long payload to the one byte in it that matters.
+        # Short payloads come first: they find faults of certain bytes, and shrinking can't lead
+        # from a long payload of noise to the one byte in it that matters.
         if not self._find(short_payloads(self.max_size)):
             bound = self.max_size if self.finding is None else len(self.finding.case.payload)
             self._find(payloads(bound))
@@ -108,7 +111,7 @@ class Fuzzer:
                     yield Case((noise(size),), (0,), half_close=True)
 
     def _find(self, payload: SearchStrategy[bytes]) -> bool:
-        """Search the cases with such payloads, and shrink what is found."""
+        """Search cases with such payloads, shrink a failing one; return whether one failed."""
         options = settings(
             max_examples=max(1, self.max_examples // 2),
             database=None,
@@ -125,7 +128,7 @@ class Fuzzer:
             )
         except NoSuchExample:
             return False
-        except Flaky:  # it failed once, and not again: it is kept as the finding
+        except Flaky:  # it failed once and not again: it stays the finding
             return True
         return True
 
@@ -143,8 +146,8 @@ class Fuzzer:
         return True
 
     def _problem(self, case: Case) -> str | None:
-        """Play a case to the server, and say what it does wrong."""
-        client = EchoClient(self.host, self.port, timeout=self.deadline)
+        """Run a case, and return what the server does wrong; None for nothing."""
+        client = self._client()
         try:
             client.connect()
         except OSError as error:
@@ -159,11 +162,14 @@ class Fuzzer:
             client.close()
         return None
 
+    def _client(self) -> EchoClient:
+        return EchoClient(self.host, self.port, timeout=self.deadline, tls=self.tls)
+
     def _lost(self, error: OSError) -> None:
-        """Keep the last case as the finding: after it the server could not be reached."""
+        """Make the last case the finding: after it the server could not be reached."""
         self._gone = True
         self.finding = Finding(
-            self._last, f"no connection could be made after it: {error.strerror}"
+            self._last, f"no connection could be made after it: {error.strerror or error}"
         )
 
     def _play(self, client: EchoClient, case: Case) -> None:

@@ -1,4 +1,4 @@
-"""Latencies: an HdrHistogram of them, and the figures that ping and load show."""
+"""Latencies: a histogram of them, and the figures that ping and load show."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from hdrh.histogram import HdrHistogram
-
 NS_PER_MS = 1_000_000
-# The histogram counts in tenths of a microsecond, up to an hour, to three digits.
+# The histogram counts in tenths of a microsecond, up to an hour. As in HdrHistogram, a bucket
+# holds the values that share their leading binary digits: eleven are three decimal ones.
 UNIT_NS = 100
 HIGHEST = 3600 * 10**9 // UNIT_NS
-DIGITS = 3
+LEADING_BITS = 11
 # Values that wait to be counted together: one by one, counting costs six times as much, and
 # what it costs is in the way of the next measurement.
 BATCH = 1000
@@ -20,18 +19,18 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """How many latencies were less than `below_ms`, and not in a band before this one."""
+    """A bucket of the histogram: `count` latencies below `below_ms`, and not in an earlier one."""
 
     below_ms: float
     count: int
 
 
 class Latencies:
-    """Collects latencies in nanoseconds, and gives figures in milliseconds.
+    """Collects latencies in nanoseconds, and reports figures in milliseconds.
 
     Percentiles come from the histogram, to three digits; `count`, `min_ms`, `avg_ms`,
-    `max_ms` and `stddev_ms` are exact. Figures of nothing are None. Memory: about 200 KB,
-    however many there are.
+    `max_ms` and `stddev_ms` are exact. Without latencies, figures are None. It takes 3 MB of
+    memory at the most, however many latencies there are.
 
     >>> latencies = Latencies()
     >>> for milliseconds in (1, 2, 3, 4):
@@ -41,7 +40,7 @@ class Latencies:
     """
 
     def __init__(self) -> None:
-        self._histogram = HdrHistogram(1, HIGHEST, DIGITS)
+        self._buckets: Counter[int] = Counter()  # by the lowest value that belongs there
         self._new: list[int] = []
         self._last: list[int] = []
         self._count = 0
@@ -54,7 +53,7 @@ class Latencies:
         return f"<Latencies {self.count}>"
 
     def add(self, nanoseconds: int, times: int = 1) -> None:
-        """Count one latency, or several equal ones."""
+        """Add one latency, or several equal ones."""
         if times == 1:
             self._new.append(nanoseconds)
             if len(self._new) >= BATCH:
@@ -65,30 +64,30 @@ class Latencies:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of latencies."""
         return self._count + len(self._new)
 
     @property
     def min_ms(self) -> float | None:
-        """The least."""
+        """Smallest latency."""
         self._take_in()
         return self._least / NS_PER_MS if self._count else None
 
     @property
     def max_ms(self) -> float | None:
-        """The most."""
+        """Largest latency."""
         self._take_in()
         return self._most / NS_PER_MS if self._count else None
 
     @property
     def avg_ms(self) -> float | None:
-        """The mean."""
+        """Mean latency."""
         self._take_in()
         return self._total / self._count / NS_PER_MS if self._count else None
 
     @property
     def stddev_ms(self) -> float | None:
-        """The standard deviation, as of a whole population."""
+        """Standard deviation of the population."""
         self._take_in()
         if not self._count:
             return None
@@ -96,22 +95,27 @@ class Latencies:
         return math.sqrt(variance) / self._count / NS_PER_MS
 
     def percentile(self, percent: float) -> float | None:
-        """Give the latency that `percent` of all do not exceed."""
+        """Return the latency that `percent` of all do not exceed."""
         self._take_in()
         if not self._count:
             return None
-        value = self._histogram.get_value_at_percentile(percent) * UNIT_NS
-        return float(min(max(value, self._least), self._most) / NS_PER_MS)
+        rank, seen, lowest = max(1, int(percent * self._count / 100 + 0.5)), 0, 0
+        for lowest in sorted(self._buckets):
+            seen += self._buckets[lowest]
+            if seen >= rank:
+                break
+        highest = (lowest + (1 << _shift(lowest)) - 1) * UNIT_NS
+        return min(max(highest, self._least), self._most) / NS_PER_MS
 
     def recent_ms(self, percent: float) -> float | None:
-        """Give a percentile of the last thousand or two; for another thread that looks on."""
+        """Return a percentile of the last 1,000 to 2,000; another thread may call it."""
         values = sorted(self._last + self._new)
         if not values:
             return None
         return values[min(len(values) - 1, int(len(values) * percent / 100))] / NS_PER_MS
 
     def bands(self) -> list[Band]:
-        """Give the distribution, from the least to the most, each band up to twice the one before.
+        """Return the histogram, smallest first; each band goes up to twice the one before.
 
         >>> latencies = Latencies()
         >>> for microseconds in (900, 1500, 1900, 7000):
@@ -121,11 +125,8 @@ class Latencies:
         """
         self._take_in()
         counts: Counter[int] = Counter()
-        for entry in self._histogram.get_recorded_iterator():
-            ns = self._histogram.get_lowest_equivalent_value(entry.value_iterated_to) * UNIT_NS
-            counts[max(0, math.ceil(math.log2((ns + 1) / 1000)))] += (
-                entry.count_at_value_iterated_to
-            )
+        for lowest, count in self._buckets.items():
+            counts[max(0, math.ceil(math.log2((lowest * UNIT_NS + 1) / 1000)))] += count
         exponents = range(min(counts, default=0), max(counts, default=-1) + 1)
         return [Band(2**exponent / 1000, counts[exponent]) for exponent in exponents]
 
@@ -143,4 +144,10 @@ class Latencies:
             self._count += times
             self._total += value * times
             self._squares += value * value * times
-            self._histogram.record_value(min(value // UNIT_NS, HIGHEST), times)
+            units = min(value // UNIT_NS, HIGHEST)
+            self._buckets[units >> _shift(units) << _shift(units)] += times
+
+
+def _shift(units: int) -> int:
+    """Return how many of a value's trailing binary digits its bucket leaves out."""
+    return max(0, units.bit_length() - LEADING_BITS)

@@ -1,4 +1,4 @@
-"""What was sent and has not come back yet: the account that every verification keeps."""
+"""Verifies an echo: keeps what was sent until it has come back, and compares."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from echo.client.errors import EchoMismatch
 
 
 class Ledger:
-    """Compares what comes back with what was sent, in order, one byte against one.
+    """Compares what comes back with what was sent, byte by byte.
 
     One thread may call `sent` while another calls `received`. `offset` is the number of bytes
-    that have come back, `missing` of those that are still due. Memory: the missing bytes.
+    that have come back, `missing` the number still due. It keeps the missing bytes in memory.
 
     >>> ledger = Ledger()
     >>> ledger.sent(b"abc")
@@ -35,27 +35,24 @@ class Ledger:
         return f"<Ledger {self.offset} came back, {self.missing} missing>"
 
     def sent(self, data: bytes | memoryview) -> None:
-        """Expect these bytes back; call it before they are sent, since the echo may be quick."""
+        """Expect these bytes; call it before sending them, since the echo may be quick."""
+        if not data:
+            return
         with self._lock:
             self._due.append(memoryview(bytes(data)))
             self.missing += len(data)
 
     def received(self, data: bytes) -> None:
-        """Settle what came back, or raise `EchoMismatch` at the first byte that differs."""
+        """Compare what came back; raise `EchoMismatch` at the first byte that differs."""
         with self._lock:
             rest = memoryview(data)
             while rest:
                 rest = rest[self._settle(rest) :]
 
     def _settle(self, data: memoryview) -> int:
-        if not self._due:
-            raise EchoMismatch(self.offset, None, data[0])
-        due = self._due[0]
+        due = self._due[0] if self._due else memoryview(b"")
         count = min(len(due), len(data))
-        # As bytes they are compared by memcmp, as views one element after the other.
-        if bytes(due[:count]) != bytes(data[:count]):
-            wrong = next(i for i in range(count) if due[i] != data[i])
-            raise EchoMismatch(self.offset + wrong, due[wrong], data[wrong])
+        compare(bytes(due[:count]), bytes(data[: count or 1]), self.offset)
         if count < len(due):
             self._due[0] = due[count:]
         else:
@@ -63,3 +60,16 @@ class Ledger:
         self.offset += count
         self.missing -= count
         return count
+
+
+def compare(due: bytes, got: bytes, offset: int) -> None:
+    """Raise `EchoMismatch` at the first byte of `got` that isn't the one due.
+
+    `offset` is that of the first byte in its connection. Both are bytes, which are compared by
+    memcmp; views would be compared one element after the other.
+    """
+    if due == got:
+        return
+    same = (i for i in range(min(len(due), len(got))) if due[i] != got[i])
+    wrong = next(same, len(due))
+    raise EchoMismatch(offset + wrong, due[wrong] if wrong < len(due) else None, got[wrong])

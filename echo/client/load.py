@@ -14,11 +14,11 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from echo.client.client import connected
+from echo.client.connecting import open_connection
 from echo.client.errors import EchoMismatch
 from echo.client.latency import Latencies
 from echo.client.plan import NS, Schedule
-from echo.client.sessions import LoadSession, Trouble
+from echo.client.sessions import FailureKind, LoadSession
 from echo.client.sizes import parse_sizes
 from echo.limits import KIB
 from echo.tls import wrap
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
 
     from echo.client.plan import LoadPlan
 
-# Connections under way at once: they fit into most servers' backlog.
+# Connections that are being made at once: most servers' backlog has room for that many.
 CONNECTING = 128
-# Between two looks for what is overdue, and before a session that failed tries again.
-LOOK_NS = NS // 10
+# Between two checks for overdue sessions, and before a failed session connects again.
+CHECK_NS = NS // 10
 BACKOFF_NS = NS // 10
-# What is due is waited for with select(2), which wakes up to a tenth of a millisecond late,
-# epoll even a whole one: the last bit is spent looking.
+# select(2) wakes up to a tenth of a millisecond late, epoll a whole one: the last moments before
+# an exchange is due are spent polling.
 SPIN_S = 0.00015
 SELECT_DESCRIPTORS = 1024
-# Every exchange sends another piece of one block of random bytes, so that a byte of another
-# session, or of an earlier exchange, shows.
+# Each exchange sends another piece of one block of random bytes, so that bytes of another session
+# or of an earlier exchange are noticed.
 SPARE_BYTES = 64 * KIB
-# Exchanges that were never begun are counted in at most this many groups.
+# Exchanges that never began are added to the latencies in at most this many groups.
 GROUPS = 1000
 
 
 class Load:
-    """One run of a plan against one server, by `run`; the figures may be read meanwhile.
+    """One run of a plan against one server; the figures may be read while `run` is running.
 
     With `tls` the sessions are encrypted. With a `rate` the load is open-loop: an exchange's
-    latency counts from the moment at which it was due, whether a session was free then or not,
-    so that a server that stalls can't hide it. What was due and did not come back in time is a
-    time-out, and is among the latencies with the time that it waited.
+    latency counts from when it was due, whether a session was free then or not, so that a stall
+    of the server is seen. An exchange that did not come back in time is a time-out, and is among
+    the latencies with the time that it waited.
 
     >>> from echo.client.plan import LoadPlan
     >>> from echo.testing import running_server
@@ -72,9 +72,11 @@ class Load:
         self.latencies = Latencies()
         self.exchanges = 0
         self.received_bytes = 0
-        self.troubles = dict.fromkeys(Trouble, 0)
+        self.failures = dict.fromkeys(FailureKind, 0)
         self.first_mismatch: EchoMismatch | None = None
-        self.first_error = ""
+        self.first_error: tuple[int, Exception] | None = (
+            None  # the session's number, and what it met
+        )
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.timeout_ns = round(plan.timeout * NS)
         self._sizes = parse_sizes(plan.size)
@@ -85,15 +87,15 @@ class Load:
         self._connecting: set[LoadSession] = set()
         self._free: OrderedDict[LoadSession, None] = OrderedDict()
         self._schedule: Schedule | None = None
-        self._start_ns = self._end_ns = self._look_ns = self._stop_ns = 0
+        self._start_ns = self._end_ns = self._check_ns = self._stop_ns = 0
 
     def __repr__(self) -> str:
         return f"<Load {self.host}:{self.port} {self.exchanges} exchanges, {self.errors} errors>"
 
     @property
     def errors(self) -> int:
-        """All that went wrong, of whatever kind."""
-        return sum(self.troubles.values())
+        """Number of failures, of all kinds."""
+        return sum(self.failures.values())
 
     @property
     def open_sessions(self) -> int:
@@ -102,11 +104,11 @@ class Load:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the run began, or that it lasted."""
+        """Seconds since the run began; after it, how long it took."""
         return ((self._stop_ns or time.perf_counter_ns()) - self._start_ns) / NS
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Give the figures, by the names that `--json` shows; None where nothing came back."""
+        """Return the figures, by the names that `--json` shows; None where nothing came back."""
         return {
             "sessions": self.plan.sessions,
             "exchanges": self.exchanges,
@@ -117,27 +119,31 @@ class Load:
             "p99_ms": self.latencies.percentile(99),
             "p999_ms": self.latencies.percentile(99.9),
             "max_ms": self.latencies.max_ms,
-            **{kind.value: self.troubles[kind] for kind in Trouble if kind is not Trouble.OTHER},
+            **{
+                kind.value: self.failures[kind]
+                for kind in FailureKind
+                if kind is not FailureKind.OTHER
+            },
             "errors": self.errors,
         }
 
     def run(self) -> None:
         """Run the plan, once; `OSError` where not even the first connection can be made."""
-        first = connected(self.host, self.port, self.plan.timeout)
-        if self.tls is not None:  # a server that isn't trusted is better said at once
+        first, _ = open_connection((self.host, self.port), self.plan.timeout)
+        if self.tls is not None:  # a certificate that isn't trusted is an error at once
             first = wrap(first, self.tls, server_hostname=self.host)
         try:
             self._start(first)
             while not self._over():
-                self._turn()
+                self._iterate()
             self._count_unbegun()
         finally:
             self._stop()
 
-    # -- what its sessions tell it ------------------------------------------------------
+    # -- called by the sessions ----------------------------------------------------------
 
     def is_free(self, session: LoadSession) -> None:
-        """Give a session something to do: now, or when it is due."""
+        """Start the session's next exchange: now, or when one is due."""
         self._connecting.discard(session)
         if not self._wanted(time.perf_counter_ns()):
             session.end()
@@ -157,27 +163,27 @@ class Load:
             self.is_free(session)
 
     def has_ended(self, session: LoadSession) -> None:
-        """Let it connect anew."""
+        """Schedule a new connection."""
         heapq.heappush(self._waiting, (time.perf_counter_ns(), session.number))
 
-    def has_failed(self, session: LoadSession, trouble: Trouble, error: Exception) -> None:
-        """Count what went wrong, and let it connect anew after a while."""
+    def has_failed(self, session: LoadSession, kind: FailureKind, error: Exception) -> None:
+        """Count the failure, and schedule a new connection after a pause."""
         now = time.perf_counter_ns()
         self._connecting.discard(session)
         self._free.pop(session, None)
-        self.troubles[trouble] += 1
+        self.failures[kind] += 1
         if isinstance(error, EchoMismatch):
             self.first_mismatch = self.first_mismatch or error
-        elif trouble is Trouble.TIMEOUTS and session.began_ns:
+        elif kind is FailureKind.TIMEOUTS and session.began_ns:
             self.latencies.add(now - session.began_ns)
-        self.first_error = self.first_error or _what(session, error)
+        self.first_error = self.first_error or (session.number, error)
         heapq.heappush(self._waiting, (now + BACKOFF_NS, session.number))
 
-    # -- its life -----------------------------------------------------------------------
+    # -- the run ------------------------------------------------------------------------
 
     def _start(self, first: socket.socket) -> None:
         self._family, self._address = first.family, first.getpeername()
-        self._start_ns = self._look_ns = time.perf_counter_ns()
+        self._start_ns = self._check_ns = time.perf_counter_ns()
         self._end_ns = self._start_ns + round(self.plan.duration * NS)
         if self.plan.rate:
             self._schedule = Schedule(self.plan.rate, self._start_ns, self._end_ns)
@@ -187,7 +193,7 @@ class Load:
         self._sessions[0].adopt(first)
 
     def _wanted(self, now: int) -> bool:
-        """Say whether another exchange is to begin, now or later."""
+        """Return whether another exchange is to begin, now or later."""
         if self._schedule:
             return bool(self._schedule.left) and now < self._end_ns + self.timeout_ns
         return now < self._end_ns
@@ -198,15 +204,15 @@ class Load:
             return False
         return all(session.closed for session in self._sessions)
 
-    def _turn(self) -> None:
+    def _iterate(self) -> None:
         now = time.perf_counter_ns()
         wanted = self._wanted(now)
         self._connect_due(now, wanted)
         self._begin_due(now, wanted)
         for key, events in self._wait(now, wanted):
             key.data.ready(events)
-        if now >= self._look_ns:
-            self._look_ns = now + LOOK_NS
+        if now >= self._check_ns:
+            self._check_ns = now + CHECK_NS
             for session in self._sessions:
                 if session.overdue(now):
                     session.give_up()
@@ -221,7 +227,7 @@ class Load:
         return bool(self._waiting) and len(self._connecting) < CONNECTING
 
     def _begin_due(self, now: int, wanted: bool) -> None:
-        """Begin what is due, as long as there are free sessions; end those when all is done."""
+        """Begin due exchanges on free sessions; end the sessions when all exchanges are done."""
         while self._free and not (wanted and self._schedule and self._schedule.next_ns > now):
             session, _ = self._free.popitem(last=False)
             if self._schedule and self._schedule.left and wanted:
@@ -230,8 +236,8 @@ class Load:
                 session.end()
 
     def _wait(self, now: int, wanted: bool) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait until a session is ready, or something else is due."""
-        moments = [self._look_ns]
+        """Return the sessions that are ready; wait for one, or until something else is due."""
+        moments = [self._check_ns]
         if wanted and self._may_connect():
             moments.append(self._waiting[0][0])
         if not (wanted and self._free and self._schedule):
@@ -241,7 +247,7 @@ class Load:
         return self.selector.select(0)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait more exactly than the selector itself can, where it can be waited for."""
+        """Wait for the selector with select(2), which is more exact than epoll."""
         fileno = getattr(self.selector, "fileno", lambda: SELECT_DESCRIPTORS)()
         if seconds > 0 and fileno < SELECT_DESCRIPTORS:
             select.select((fileno,), (), (), seconds)
@@ -252,11 +258,11 @@ class Load:
         return self._block[start : start + size]
 
     def _count_unbegun(self) -> None:
-        """Count what was due and never had a free session, with the time it has waited."""
+        """Count exchanges that never had a free session as time-outs, with the time they waited."""
         if not self._schedule:
             return
         now = time.perf_counter_ns()
-        self.troubles[Trouble.TIMEOUTS] += self._schedule.left
+        self.failures[FailureKind.TIMEOUTS] += self._schedule.left
         group = self._schedule.left // GROUPS + 1
         while self._schedule.left:
             count = min(group, self._schedule.left)
@@ -267,8 +273,3 @@ class Load:
         for session in self._sessions:
             session.close()
         self.selector.close()
-
-
-def _what(session: LoadSession, error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return f"session {session.number}: {text}"

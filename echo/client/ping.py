@@ -1,4 +1,4 @@
-"""Round-trip times: one small echo after the other, each verified, each with its time."""
+"""Round-trip times: sends one small payload after another, and verifies and times each echo."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one ping: its time where all came back, else the problem."""
+    """The result of one ping: its time in milliseconds, or the error where it was lost."""
 
     number: int
     ms: float | None = None
-    problem: str = ""
+    error: Exception | None = None
+
+    @property
+    def problem(self) -> str:
+        """The error in words, empty for a reply."""
+        return "" if self.error is None else getattr(self.error, "strerror", "") or str(self.error)
 
 
 class Pinger:
-    """Pings one server, over one connection, or a new one each time; `close` gives it back.
+    """Pings one server, over one connection, or with `reconnect` over a new one each time.
 
-    `size` is in bytes; `timeout` in seconds, for connecting and for each reply. With `tls` it is
-    all encrypted, and connecting includes the handshake. A connection on which a reply went
-    wrong is not used again. `latencies` and `connects` are the times so far, `mismatches`
-    counts the replies that were not what was sent.
+    `size` is in bytes; `timeout` in seconds, for connecting and for each reply. With `tls` the
+    connection is encrypted, and connecting includes the handshake. After a lost reply the next
+    ping uses a new connection. `latencies` and `connects` are the times so far, `mismatches`
+    counts the replies that were not what was sent. Use it in a `with` block, or call `close`.
 
     >>> from echo.testing import running_server
     >>> with running_server() as server, Pinger(*server.address, size=64) as pinger:
@@ -72,18 +77,19 @@ class Pinger:
 
     @property
     def received(self) -> int:
-        """Replies that came back whole and right."""
+        """Number of replies that were complete and right."""
         return self.latencies.count
 
     @property
     def lost(self) -> int:
-        """Pings without such a reply."""
+        """Number of pings without such a reply."""
         return self.sent - self.received
 
     def ping(self) -> Reply:
-        """Send one ping and wait for its reply; `socket.gaierror` where there is no such host.
+        """Send one ping, wait for its reply, and return it.
 
-        A name that can't be resolved any more, since the network is gone, is a loss.
+        Raises `socket.gaierror` where there is no such host; once there has been a connection,
+        a name that can't be resolved counts as a loss.
         """
         self.sent += 1
         try:
@@ -95,7 +101,7 @@ class Pinger:
             if isinstance(error, socket.gaierror) and not self.connects.count:
                 raise
             self.mismatches += isinstance(error, EchoMismatch)
-            return Reply(self.sent, problem=getattr(error, "strerror", None) or str(error))
+            return Reply(self.sent, error=error)
         if self.reconnect:
             self.close()
         self.latencies.add(took)
@@ -114,7 +120,7 @@ class Pinger:
             self._client = None
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Give the figures, by the names that `--json` shows; None where nothing came back."""
+        """Return the figures, by the names that `--json` shows; None where nothing came back."""
         return {
             "sent": self.sent,
             "received": self.received,

@@ -1,4 +1,4 @@
-"""What a load is to be: how many sessions, how long, how fast; and when each exchange is due."""
+"""The plan of a load: how many sessions, how long, how fast; and when each exchange is due."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NS = 10**9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """What to do to a server, and for how long. A value that makes no sense raises `BadLimit`.
+    """The load to put on a server. A value out of range raises `BadLimit`.
 
     >>> LoadPlan(sessions=0)
     Traceback (most recent call last):
@@ -24,29 +24,31 @@ class LoadPlan:
     """Sessions at once."""
 
     size: str = "512"
-    """Bytes of an exchange: 512, a range 1-4k, a choice 64*9,1m with weights, or exp:1000."""
+    """Bytes of an exchange: 512, a range 1-4k, weighted sizes 64*9,1M, or exp:1000 (exponential
+    with that mean)."""
 
     duration: float = 10.0
-    """Seconds in which exchanges begin; those under way at the end are finished."""
+    """Seconds in which exchanges begin; those begun by then are finished."""
 
     rate: float = 0.0
-    """Exchanges due per second in all, whatever the server does; 0: each follows the last."""
+    """Exchanges due per second in all, even if the server is slow; 0 starts each session's next
+    exchange after its last."""
 
     ramp: float = 0.0
     """Seconds over which the sessions are opened."""
 
     churn: bool | int = False
-    """Exchanges after which a session ends and another begins; alone: after each."""
+    """Reconnect after this many exchanges; without a number, after each."""
 
     timeout: float = 10.0
-    """Seconds that a connection, an exchange, and a session's end may take."""
+    """Seconds that connecting, an exchange, or the end of a session may take."""
 
     def __post_init__(self) -> None:
-        """Refuse what can't be meant."""
+        """Raise `BadLimit` for values out of range."""
         parse_sizes(self.size)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if not least <= value <= most:  # in these words NaN fails, too
+            if not least <= value <= most:  # written so that NaN fails, too
                 raise BadLimit(name, f"must be from {least} to {most}, not {value}")
 
 
@@ -61,10 +63,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 class Schedule:
-    """When the exchanges of an open-loop load are due: evenly, whatever the server does.
+    """When the exchanges of an open-loop load are due: at even intervals.
 
-    Moments are nanoseconds. What isn't taken in time stays due: its number is kept, not a
-    queue, so that a server that stalls costs no memory.
+    Times are in nanoseconds. Exchanges that aren't taken in time stay due; they are a count, not
+    a queue, so that a stalled server costs no memory.
 
     >>> schedule = Schedule(rate=2.0, start_ns=0, end_ns=2 * NS)
     >>> [schedule.take() for _ in range(3)], schedule.left, schedule.next_ns
@@ -73,7 +75,7 @@ class Schedule:
 
     def __init__(self, rate: float, start_ns: int, end_ns: int) -> None:
         self._start_ns = start_ns
-        self._gap_ns = min(NS / rate, 1e18)  # of the slowest rates, only the first is due
+        self._gap_ns = min(NS / rate, 1e18)  # at the slowest rates only the first exchange is due
         self._taken = 0
         self.left = max(1, round((end_ns - start_ns) / self._gap_ns))
 
@@ -86,7 +88,7 @@ class Schedule:
         return self._start_ns + int(self._taken * self._gap_ns)
 
     def take(self, count: int = 1) -> int:
-        """Take the next exchange, or several; give when the first of them was due."""
+        """Take the next exchange, or several; return when the first of them was due."""
         due = self.next_ns
         self._taken += count
         self.left -= count

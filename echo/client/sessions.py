@@ -1,4 +1,4 @@
-"""One session of a load: it connects, exchanges, verifies, ends; never waits."""
+"""One session of a load: it connects, exchanges, verifies and ends, and never blocks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from echo.client.client import READ_BYTES
 from echo.client.errors import EchoMismatch
+from echo.client.ledger import compare
 from echo.tls import TlsSocket, wrap
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Trouble(StrEnum):
-    """What goes wrong with a session; each kind is counted apart."""
+class FailureKind(StrEnum):
+    """What can go wrong with a session; each kind has its own count."""
 
     MISMATCHES = "mismatches"  # a byte came back that was not sent
     RESETS = "resets"  # the connection broke
@@ -32,7 +33,7 @@ class Trouble(StrEnum):
 
 
 class State(StrEnum):
-    """Where a session is in its life; in words, what it waits for."""
+    """The state of a session; the value completes "timed out ..."."""
 
     CLOSED = "closed"
     CONNECTING = "connecting"
@@ -43,7 +44,7 @@ class State(StrEnum):
 
 
 class Owner(Protocol):
-    """Whom a session tells what became of it; each call may give it something new to do."""
+    """The load that a session belongs to; each callback may start the session's next step."""
 
     host: str
     tls: ssl.SSLContext | None
@@ -51,23 +52,23 @@ class Owner(Protocol):
     timeout_ns: int
 
     def is_free(self, session: LoadSession) -> None:
-        """Hear that it is connected, and has nothing to do."""
+        """Handle a session that is connected and has nothing to do."""
 
     def has_finished(self, session: LoadSession) -> None:
-        """Hear that its exchange is over, every byte verified."""
+        """Handle the end of an exchange, every byte verified."""
 
     def has_ended(self, session: LoadSession) -> None:
-        """Hear that it is closed, as it should be."""
+        """Handle a session that has closed in order."""
 
-    def has_failed(self, session: LoadSession, trouble: Trouble, error: Exception) -> None:
-        """Hear that it is closed, since something went wrong."""
+    def has_failed(self, session: LoadSession, kind: FailureKind, error: Exception) -> None:
+        """Handle a session that was closed because of an error."""
 
 
 class LoadSession:
-    """A session that is used again and again: one connection after the other.
+    """A session of a load, used for one connection after another.
 
-    `began_ns` is when its exchange began, or was due, 0 where there is none to wait for;
-    `exchanges` counts those on this connection. All times are `perf_counter_ns`.
+    `began_ns` is when its exchange began or was due, 0 without one; `exchanges` counts those on
+    this connection. All times are those of `time.perf_counter_ns`.
     """
 
     def __init__(self, number: int, owner: Owner) -> None:
@@ -102,10 +103,10 @@ class LoadSession:
         return self.state is State.CLOSED
 
     def overdue(self, now: int) -> bool:
-        """Say whether it has waited too long for its peer; without anything to do it may wait."""
+        """Return whether it has waited too long for its peer; an idle session never has."""
         return self.state not in (State.CLOSED, State.FREE) and now > self.deadline_ns
 
-    # -- what its owner asks for --------------------------------------------------------
+    # -- called by the owner ------------------------------------------------------------
 
     def connect(self, family: int, address: Any) -> None:
         """Begin to connect."""
@@ -121,12 +122,12 @@ class LoadSession:
             self._fail(OSError(code, os.strerror(code)))
 
     def adopt(self, sock: socket.socket) -> None:
-        """Use a connection that is there already."""
+        """Use an existing connection."""
         sock.setblocking(False)
         self._take(sock, State.CONNECTING, WRITE)
 
     def begin(self, data: bytes, due_ns: int = 0) -> None:
-        """Begin an exchange, which was due at a moment before, or is due now."""
+        """Begin an exchange, which was due at `due_ns`, or is due now."""
         self.state = State.BUSY
         self._offset += self._got
         self._data, self._sent, self._got = data, 0, 0
@@ -136,7 +137,7 @@ class LoadSession:
         self._send()
 
     def end(self) -> None:
-        """Send the end of the stream; when the server's is there, the session is over."""
+        """Send the end of the stream; the session is over when the server's end arrives."""
         self.state = State.ENDING
         self.began_ns = 0
         self.deadline_ns = time.perf_counter_ns() + self._owner.timeout_ns
@@ -146,7 +147,7 @@ class LoadSession:
             self._fail(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
 
     def ready(self, events: int) -> None:
-        """Go on, since the socket is ready."""
+        """Handle a socket that is ready for `events`."""
         if self.state is State.CONNECTING:
             self._connected()
             return
@@ -159,18 +160,18 @@ class LoadSession:
             self._send()
 
     def give_up(self) -> None:
-        """End it: what it waits for is overdue."""
+        """Close it because of a time-out."""
         self._fail(TimeoutError(errno.ETIMEDOUT, f"timed out {self.state}"))
 
     def close(self) -> None:
-        """Close the connection, whatever it is doing; again is nothing."""
+        """Close the connection, in any state; closing it again does nothing."""
         if self._sock is not None:
             self._owner.selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
         self.state = State.CLOSED
 
-    # -- its life -----------------------------------------------------------------------
+    # -- internals ----------------------------------------------------------------------
 
     @property
     def _socket(self) -> socket.socket:
@@ -208,7 +209,7 @@ class LoadSession:
             self._is_free()
 
     def _encrypted(self) -> TlsSocket:
-        """Give the socket with its TLS layer, which the first time is put on it."""
+        """Return the socket with its TLS layer, which is added at the first call."""
         sock, context = self._socket, self._owner.tls
         if not isinstance(sock, TlsSocket):
             assert context is not None
@@ -253,8 +254,10 @@ class LoadSession:
     def _compare(self, piece: bytes) -> None:
         end = min(self._got + len(piece), self._sent)
         due = self._data[self._got : end] if self.state is State.BUSY else b""
-        if piece != due:
-            self._fail(self._mismatch(piece, due))
+        try:
+            compare(due, piece, self._offset + self._got)
+        except EchoMismatch as error:
+            self._fail(error)
             return
         self._got += len(piece)
         if self._got == len(self._data):
@@ -262,26 +265,20 @@ class LoadSession:
             self.exchanges += 1
             self._owner.has_finished(self)
 
-    def _mismatch(self, piece: bytes, due: bytes) -> EchoMismatch:
-        same = (i for i in range(min(len(piece), len(due))) if piece[i] != due[i])
-        wrong = next(same, len(due))
-        expected = due[wrong] if wrong < len(due) else None
-        return EchoMismatch(self._offset + self._got + wrong, expected, piece[wrong])
-
     def _fail(self, error: Exception) -> None:
-        trouble = self._kind(error)
+        kind = self._kind(error)
         self.close()
-        self._owner.has_failed(self, trouble, error)
+        self._owner.has_failed(self, kind, error)
 
-    def _kind(self, error: Exception) -> Trouble:
+    def _kind(self, error: Exception) -> FailureKind:
         if isinstance(error, EchoMismatch):
-            return Trouble.MISMATCHES
+            return FailureKind.MISMATCHES
         if isinstance(error, TimeoutError):
-            return Trouble.TIMEOUTS
+            return FailureKind.TIMEOUTS
         ended = isinstance(error, ConnectionError | EOFError)
         if ended and not self._offset + self._got:
-            return Trouble.REFUSED
-        return Trouble.RESETS if isinstance(error, ConnectionError) else Trouble.OTHER
+            return FailureKind.REFUSED
+        return FailureKind.RESETS if isinstance(error, ConnectionError) else FailureKind.OTHER
 
     def _watch(self, events: int) -> None:
         sock = self._socket

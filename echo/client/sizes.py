@@ -1,20 +1,17 @@
-"""Payload sizes as a person writes them: a number, a range, a choice, a distribution."""
+"""Payload sizes as people write them: a number, a range, weighted sizes, a distribution."""
 
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 
-from echo.limits import KIB, MIB, PAYLOAD_BYTES, BadLimit
-
-_UNITS = {"": 1, "k": KIB, "m": MIB}
-_NUMBER = re.compile(r"(\d+)([km]?)", re.IGNORECASE)
+from echo.limits import PAYLOAD_BYTES, BadLimit
+from echo.units import parse_size
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Where sizes come from: each is drawn from a span of `spans`, which is chosen by its weight.
+    """A distribution of sizes: a span is chosen by its weight, and a size from within it.
 
     Where `mean` is set, sizes are distributed exponentially around it instead, within the span.
     """
@@ -39,7 +36,7 @@ class Sizes:
 
 
 def parse_sizes(text: str) -> Sizes:
-    """Read a size, or where sizes are to come from; `BadLimit` where it makes no sense.
+    """Return the sizes that `text` describes; raise `BadLimit` for text that is none.
 
     >>> parse_sizes("512").spans
     ((512, 512),)
@@ -68,10 +65,11 @@ def _span(text: str) -> tuple[int, int]:
 
 
 def _size(text: str) -> int:
-    match = _NUMBER.fullmatch(text.strip())
-    if match is None:
-        raise BadLimit("size", f"must be as 512, 1-4k, 64*9,1m or exp:1000, not {text!r}")
-    size = int(match[1]) * _UNITS[match[2].lower()]
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        wanted = "must be as 512, 1-4k, 64*9,1M or exp:1000"
+        raise BadLimit("size", f"{wanted}, not {text!r}") from error
     if not 1 <= size <= PAYLOAD_BYTES:
         raise BadLimit("size", f"must be from 1 to {PAYLOAD_BYTES} bytes, not {text.strip()}")
     return size

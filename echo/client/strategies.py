@@ -1,4 +1,4 @@
-"""What to send to an echo server: hypothesis strategies for payloads, and ways to split them."""
+"""Hypothesis strategies: payloads for an echo server, and ways to split them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from echo.limits import KIB
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-# Bytes that servers are known to treat specially: ends of strings, lines and files, telnet's
-# commands, halves of characters.
+# Bytes that some servers treat specially: ends of strings, lines and files, telnet's commands,
+# halves of characters.
 SPECIAL = (
     b"\0",
     b"\n",
@@ -29,15 +29,15 @@ SPECIAL = (
     b"%",
     b"A",
 )
-# Payloads up to here are drawn byte by byte; longer ones are noise of a drawn length, which
-# shrinks well, and in which a lost, repeated or swapped piece shows.
+# Payloads up to this size are drawn byte by byte. Longer ones are noise of a drawn length, which
+# shrinks well, and in which a lost, repeated or swapped piece is noticed.
 SHORT_BYTES = 64
 PIECES = 6
 
 
 @lru_cache(maxsize=4)
 def noise(size: int) -> bytes:
-    """Give that many bytes, always the same: `random.Random(0).randbytes(size)`.
+    """Return that many bytes, always the same: `random.Random(0).randbytes(size)`.
 
     >>> noise(4).hex()
     'cd072cd8'
@@ -55,7 +55,7 @@ def sizes(max_size: int = 64 * KIB) -> SearchStrategy[int]:
     powers = [2**exponent for exponent in range(max_size.bit_length())]
     edges = sorted({p + d for p in powers for d in (-1, 0, 1) if p + d <= max_size})
     spans = [(low, min(2 * low, max_size)) for low in powers]
-    # The edges last: what comes first counts as simpler, and one found at an edge would stay there.
+    # The edges come last: hypothesis shrinks towards the first, and would stay at an edge.
     return st.one_of(
         *(st.integers(low, high) for low, high in spans), st.sampled_from(edges or [0])
     )
@@ -72,7 +72,7 @@ def payloads(max_size: int = 64 * KIB) -> SearchStrategy[bytes]:
 
 
 def short_payloads(max_size: int = SHORT_BYTES) -> SearchStrategy[bytes]:
-    r"""Payloads of a few bytes, of any kind and of those that servers are known to stumble over.
+    r"""Payloads of a few bytes, any of them or those that some servers treat specially.
 
     >>> from hypothesis import find
     >>> find(short_payloads(), lambda payload: b"\n" in payload)
@@ -87,7 +87,7 @@ def short_payloads(max_size: int = SHORT_BYTES) -> SearchStrategy[bytes]:
 def splits(
     draw: DrawFn, payload: SearchStrategy[bytes] | bytes | None = None, max_pieces: int = PIECES
 ) -> list[bytes]:
-    """Ways to send a payload in pieces: lists of bytes that are the payload when joined.
+    """Ways to send a payload in pieces: lists of bytes, which joined are the payload.
 
     `payload` is one, or a strategy for it, `payloads()` if none is given.
 

@@ -1,4 +1,4 @@
-"""A stream of any length through an echo server: sent by one thread, taken back by another."""
+"""A stream of any length through an echo server: one thread sends, another receives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from echo.client.client import READ_BYTES, Selector
+from echo.client.client import READ_BYTES
+from echo.client.connecting import Selector
 from echo.client.errors import EchoEnded, EchoError, EchoTimeout
 
 if TYPE_CHECKING:
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
 
     from echo.client.client import EchoClient
 
-# Bytes that may be under way: a server that swallows all and sends nothing back can't make the
+# Bytes that may be in flight: a server that takes all and sends nothing back can't make the
 # client keep more than this for its comparison.
 WINDOW = 16 * 1024 * 1024
 
 
 class EchoStream:
-    """Sends what `read` gives until it gives nothing, then half-closes; writes what comes back.
+    """Sends what `read` returns until that is nothing, then half-closes; writes what comes back.
 
-    `read` is called in a thread of its own and may wait for as long as it likes; `write` is
-    called in the caller's. With `verify` every byte is compared, and an `EchoError` says what
-    is wrong; without it any answer will do, but all has to be sent. `sent` and `returned` count
-    bytes, for whoever looks on. Used once.
+    `read` is called in a thread of its own and may wait for any time; `write` is called in the
+    caller's thread. With `verify` every byte is compared, and what is wrong raises an
+    `EchoError`; without it any answer will do, but all has to be sent. `sent` and `returned`
+    count bytes so far. For one run.
 
     The client's `timeout` counts while there is something to wait for: bytes that are missing,
     or, once all is sent, the server's end of the stream.
@@ -49,11 +50,11 @@ class EchoStream:
         return f"<EchoStream {self.sent} sent, {self.returned} returned>"
 
     def run(self, read: Callable[[], bytes], write: Callable[[bytes], object]) -> None:
-        """Stream; an `OSError` of `read` or `write` is raised as it is."""
+        """Stream until both ends are over; an `OSError` of `read` or `write` is raised as it is."""
         self._sender = threading.Thread(target=self._send_all, args=(read,), daemon=True)
         self._sender.start()
         try:
-            self._take_back(write)
+            self._receive_all(write)
         finally:
             with self._room:
                 self._over = True
@@ -62,7 +63,7 @@ class EchoStream:
 
     # -- the caller's thread ------------------------------------------------------------
 
-    def _take_back(self, write: Callable[[bytes], object]) -> None:
+    def _receive_all(self, write: Callable[[bytes], object]) -> None:
         with Selector() as selector:
             selector.register(self._client.sock, selectors.EVENT_READ)
             while data := self._receive(selector):
@@ -83,7 +84,7 @@ class EchoStream:
     def _receive(self, selector: selectors.BaseSelector) -> bytes:
         while True:
             if not selector.select(self._client.timeout):
-                self._check_patience()
+                self._check_timeout()
                 continue
             try:
                 with suppress(BlockingIOError):
@@ -91,12 +92,12 @@ class EchoStream:
             except ConnectionError as error:
                 raise self._broken() from error
 
-    def _check_patience(self) -> None:
+    def _check_timeout(self) -> None:
         if self._all_sent or self._missing():
             raise EchoTimeout(self.returned, self._missing(), self._client.timeout)
 
     def _missing(self) -> int:
-        """Count what is due; where nothing is compared, nothing is due once all is sent."""
+        """Return how many bytes are due; without verification none are, once all is sent."""
         if self._verify:
             return self._client.ledger.missing
         return 0 if self._all_sent else max(0, self.sent - self.returned)
@@ -112,7 +113,9 @@ class EchoStream:
                 self._send(data)
             self._all_sent = True
             self._end()
-        except OSError:  # the connection broke, or is closed by now: the caller's thread says so
+        except (OSError, ValueError):
+            # The connection broke; or the caller's thread has found a fault and closed it, and a
+            # selector refuses a closed socket with ValueError. That thread raises the error.
             self._send_failed = True
 
     def _end(self) -> None:

@@ -1,4 +1,4 @@
-"""The client's side of TLS: whom to trust."""
+"""TLS contexts for clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def trusting(
     ca: Path | None = None, *, cert: Path | None = None, key: Path | None = None
 ) -> ssl.SSLContext:
-    """Make a context for TLS 1.2 or newer that trusts the authorities in `ca`.
+    """Return a context for TLS 1.2 or newer that trusts the authorities in `ca`.
 
     `ca` is a PEM file; without one, the system's authorities are trusted. With `cert` and `key`
     the client shows a certificate of its own. Raises `OSError` for a file that can't be used.

@@ -1,4 +1,4 @@
-"""The daemon's structlog: each event becomes one line, for every writer there is."""
+"""The daemon's structlog: a chain of processors that ends in the queues of the log's writers."""
 
 from __future__ import annotations
 
@@ -8,30 +8,49 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from echo.deadline import Deadline
-from echo.logs.lines import bounded_line
+from echo.logs.lines import render, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
     from echo.logs.writer import LogWriter
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# `critical`, which the daemon itself doesn't use.
+MOST_SEVERE = 50
 
 
-class DirectLogger(structlog.make_filtering_bound_logger(0)):  # type: ignore[misc]
-    """structlog's bound logger with the log in the place of its chain of processors.
+class QueueLogger:
+    """The logger at the end of structlog's chain: queues each rendered line for every writer."""
 
-    There is one thing to do with an event, which is to write its line: calling that through
-    the chain takes as long again. Levels are the log's matter, as its own may change.
+    def __init__(self, writers: Sequence[LogWriter], lock: threading.RLock) -> None:
+        self.lock = lock
+        self._writers = writers
+
+    def put(self, line: bytes) -> None:
+        """Queue one line; any thread may call."""
+        for writer in self._writers:
+            writer.put(line)
+
+    debug = info = warning = error = critical = put
+
+
+class OrderedLogger(structlog.make_filtering_bound_logger("debug")):  # type: ignore[misc]
+    """A bound logger that runs one event at a time through the chain and into the queues.
+
+    So the lines are in the order of their times.
     """
 
-    def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
-        self._logger.take(method_name, event, {**self._context, **fields})
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> Any:
+        with self._logger.lock:
+            return super()._proxy_to_logger(method_name, event, **fields)
 
 
 class EventLog:
-    """Takes structlog's events and hands the lines to the writers.
+    """structlog's configuration, and the writers that its lines go to.
 
     The first of `writers` is the log proper, whose losses `dropped` counts; the others show
     the same lines elsewhere. `level` may change at any time.
@@ -58,40 +77,50 @@ class EventLog:
         return self._writers[0].dropped
 
     @property
-    def threads(self) -> list[threading.Thread]:
-        """The threads that write it, for somebody who looks after them."""
-        return [writer._thread for writer in self._writers]
-
-    @property
     def queue_length(self) -> int:
         """Lines of the log proper that wait to be written."""
         return self._writers[0].queue_length
 
     @property
     def debug(self) -> bool:
-        """Whether it shows debug events, which is to say payload."""
+        """Whether debug events, which show payload, are logged."""
         return self.level == "debug"
 
-    def configure(self) -> Any:
-        """Make this the target of structlog in the whole process, and give a logger."""
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The writers' threads, which live until `close`."""
+        return [writer.thread for writer in self._writers]
+
+    def configure(self, *processors: Processor) -> Any:
+        """Configure structlog for the whole process to write here, and return a logger.
+
+        `processors` run before the time is added and the line is rendered.
+        """
+        logger = QueueLogger(self._writers, self._lock)
         structlog.configure(
-            processors=[], wrapper_class=DirectLogger, logger_factory=lambda *_: self
+            processors=[
+                self._filter_by_level,
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                *processors,
+                stamp,
+                structlog.processors.JSONRenderer(serializer=render, default=repr),
+            ],
+            wrapper_class=OrderedLogger,
+            logger_factory=lambda *_: logger,
+            cache_logger_on_first_use=True,
         )
         return structlog.get_logger("echo").bind()
 
-    def take(self, method: str, event: object, fields: Mapping[str, Any]) -> None:
-        """Write one event, by the name of the logger's method, if the level has room for it."""
-        if LEVELS.get(method, 0) >= LEVELS[self.level]:
-            self._write(method, str(event), fields)
-
-    def _write(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
-        with self._lock:  # so that the lines are in the order of their times
-            line = bounded_line(level, event, fields)
-            for writer in self._writers:
-                writer.put(line)
+    def _filter_by_level(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+        """Drop events below the level, which a filtering bound logger can't change at run time."""
+        if LEVELS.get(method, MOST_SEVERE) < LEVELS[self.level]:
+            raise structlog.DropEvent
+        return fields
 
     def reopen(self) -> None:
-        """Open the log file anew, where it is a file."""
+        """Have the log file opened again, where it is a file."""
         if self.path is not None:
             self._writers[0].reopen(self.path)
 

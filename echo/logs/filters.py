@@ -1,4 +1,4 @@
-"""Which lines of a log are wanted: one meaning for every way of reading it."""
+"""Which lines of a log are wanted. Every command means the same by an option."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from echo.events import SESSION_CLOSED
 from echo.logs.eventlog import LEVELS
-from echo.logs.moments import utc
+from echo.logs.times import utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Sessions of the peers wanted that are remembered while lines go by.
+# So many open sessions of the wanted peers are remembered.
 _REMEMBERED = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """What is wanted: of each kind any of several, of all kinds given each one.
+    """What is wanted of a line: values of one field are ORed, different fields are ANDed.
 
-    `since` and `until` (which is left out) are in UTC; `level` is the least one.
+    A line of a session counts as one of its peer, though not each names it. `since` is included,
+    `until` is not; both are in UTC. `level` is the least one.
     """
 
     peers: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -36,11 +37,11 @@ class Filter:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels that are not wanted; one that nobody knows yet is."""
+        """The levels that are not wanted; an unknown one always is."""
         return tuple(name for name, rank in LEVELS.items() if rank < LEVELS[self.level])
 
     def has_peer(self, address: object) -> bool:
-        """Look whether an address, as the log writes it, is one of the peers wanted."""
+        """Return whether an address, as the log writes it, is one of the peers wanted."""
         try:
             found = ip_address(str(address))
         except ValueError:
@@ -50,7 +51,7 @@ class Filter:
 
 @dataclass
 class Matcher:
-    """Holds lines against a filter, one after the other.
+    """Applies a filter to lines, one after the other.
 
     A line of a session that doesn't name the peer, as `session.data`, belongs to the peer that
     an earlier line of that session named.
@@ -60,7 +61,7 @@ class Matcher:
     _of_peers: set[str] = field(default_factory=set)
 
     def matches(self, fields: Mapping[str, Any] | None) -> bool:
-        """Look whether an event is wanted; what is no event is where there is no filter."""
+        """Return whether an event is wanted; what is no event is where there is no filter."""
         if fields is None:
             return self.filter == Filter()
         return self._has_names(fields) and self._has_time(fields) and self._has_peer(fields)
@@ -78,7 +79,7 @@ class Matcher:
         since, until = self.filter.since, self.filter.until
         if not (since or until):
             return True
-        found = _moment(fields.get("timestamp"))
+        found = _time(fields.get("timestamp"))
         return (
             found is not None
             and (since is None or found >= since)
@@ -99,8 +100,8 @@ class Matcher:
         return found
 
 
-def _moment(stamp: object) -> datetime | None:
-    """Read a time of a log; what names no zone is UTC, what is no time is None."""
+def _time(stamp: object) -> datetime | None:
+    """Return a time of a log, in UTC where it names no zone; None for what is no time."""
     with suppress(ValueError, TypeError, OverflowError):
         return utc(datetime.fromisoformat(stamp))  # type: ignore[arg-type]
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,13 @@ from echo.escape import escape
 if TYPE_CHECKING:
     from structlog.dev import ConsoleRenderer
 
-# What structlog takes for text without looking.
+    from echo.logs.reader import Line
+
+# Fields that structlog expects to be text.
 _TEXTS = frozenset({"timestamp", "level", "event", "logger", "logger_name", "stack", "exception"})
+
+# What `docker compose logs` colours the names of services with.
+_COLORS = re.compile(rb"\x1b\[[\d;]*m")
 
 
 def pretty(line: bytes, *, colors: bool) -> str:
@@ -29,13 +35,19 @@ def pretty(line: bytes, *, colors: bool) -> str:
     fields = parsed(line)
     if fields is None:
         return escape(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
-    calm = {_calm_name(name): _calm(name, value) for name, value in fields.items()}
-    shown = str(_renderer(colors)(None, "", calm))
+    escaped = {_escaped_name(name): _escaped(name, value) for name, value in fields.items()}
+    shown = str(_renderer(colors)(None, "", escaped))
     return " ".join(shown.split("\n")).rstrip()  # structlog begins a line for a traceback
 
 
+def pretty_line(line: Line, *, colors: bool) -> str:
+    """Return a line as a person reads it, behind what a shipper has put before the event."""
+    prefix = _COLORS.sub(b"", line.prefix).decode("utf-8", "backslashreplace")
+    return escape(prefix) + pretty(line.text, colors=colors)
+
+
 def parsed(line: bytes) -> dict[str, Any] | None:
-    """Give the fields of an event; None for a line that is none.
+    """Return the fields of an event; None for a line that is none.
 
     >>> parsed(b'{"event":"log.dropped","count":3}'), parsed(b"torn")
     ({'event': 'log.dropped', 'count': 3}, None)
@@ -47,11 +59,11 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) and "event" in fields else None
 
 
-def _calm_name(name: str) -> str:
+def _escaped_name(name: str) -> str:
     return "exc_info_" if name == "exc_info" else escape(name)  # structlog would act on it
 
 
-def _calm(name: str, value: Any) -> Any:
+def _escaped(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return escape(value)
     if isinstance(value, int | float | None) and name not in _TEXTS:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import resource
 import select
 import stat
 from contextlib import suppress
@@ -15,180 +18,184 @@ from echo.logs.pretty import pretty
 if TYPE_CHECKING:
     from typing import TextIO
 
-
-class Unfinished(OSError):
-    """A write that failed: `rest` is what was not written."""
-
-    def __init__(self, error: OSError, rest: bytes) -> None:
-        super().__init__(error.errno, error.strerror)
-        self.rest = rest
+# Where Linux tells who has locked which file.
+LOCKS = Path("/proc/locks")
 
 
 class Sink(Protocol):
-    """Takes whole lines from one thread. It may block, and raises `Unfinished` when it can't."""
+    """Takes lines from one thread. It may block; an exception means that it took nothing."""
 
-    def write(self, lines: bytes) -> None:
-        """Write them all."""
+    def write(self, lines: bytes) -> int:
+        """Write the beginning of `lines`, and return how many bytes that was."""
 
     def reopen(self) -> bool:
-        """Open the target anew, where it has a name; True if that is another one now.
+        """Open the target by its name again; True if that is another one now.
 
-        After an `OSError` it goes on as it was.
+        After an exception it goes on with the one it had.
         """
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release what it holds."""
 
 
 class StreamSink:
-    """Standard output, or any other descriptor that is somebody else's to close."""
+    """Standard output, or any other descriptor, which stays its owner's to close."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def write(self, lines: bytes) -> None:
-        """Write them as they are."""
-        write_all(self._fd, lines)
+    def write(self, lines: bytes) -> int:
+        """Write the lines as they are."""
+        return write_some(self._fd, lines)
 
     def reopen(self) -> bool:
-        """Change nothing: it has no name to open it by."""
+        """Do nothing: it has no name to open it by."""
         return False
 
     def close(self) -> None:
-        """Change nothing: it was not opened here."""
+        """Do nothing: it was not opened here."""
 
 
 class TerminalSink(StreamSink):
-    """A person's terminal: each event readable and in colour. What it can't show is gone."""
+    """A terminal: each event readable and in colour. What it can't show is lost."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream.fileno())
         self._encoding = stream.encoding
 
-    def write(self, lines: bytes) -> None:
-        """Write them for a person."""
-        shown = "".join(pretty(line, colors=True) + "\n" for line in lines.splitlines())
+    def write(self, lines: bytes) -> int:
+        """Write the lines for a person."""
+        text = "".join(pretty(line, colors=True) + "\n" for line in lines.splitlines())
+        shown = text.encode(self._encoding, "backslashreplace")
         with suppress(OSError):
-            write_all(self._fd, shown.encode(self._encoding, "backslashreplace"))
+            while shown:
+                shown = shown[write_some(self._fd, shown) :]
+        return len(lines)
 
 
 class FileSink:
-    """A log file that never grows beyond `max_bytes`, with `keep` older ones beside it.
+    """A log file that rotates at `max_bytes`, with `keep` older ones beside it.
 
-    `echo.jsonl` is the newest, `echo.jsonl.1` the one before, and so on. Lines are appended
-    whole: none is torn at the turn, and none is glued to half a line that a crash has left
-    behind. Raises `OSError` when the file can't be opened; its folder
-    is made where it is missing. What is no regular file, a pipe or a device, doesn't turn.
+    `echo.jsonl` is the newest, `echo.jsonl.1` the one before, and so on; where `path` is a
+    symbolic link they stand beside its target. No line is split between two files, and none is
+    appended to the half line that a crash has left. A pipe or a device doesn't rotate, nor does
+    any file with `max_bytes` 0. While no new file can be had the old one grows to twice its size
+    at most; then `write` raises the reason.
+
+    The file is locked (flock) for as long as it is open. Raises `OSError` when it can't be
+    opened or another process has it locked; its folder is made where it is missing.
     """
 
     def __init__(
         self, path: Path, max_bytes: int = LOG_FILE_BYTES, keep: int = LOG_FILES_KEPT
     ) -> None:
-        # A link's target turns where it is; the link goes on naming it.
-        self.path = path.resolve() if path.resolve().is_file() else path
+        self.path = path
         self.max_bytes = max_bytes
         self.keep = keep
-        self._torn = False  # what was written last is the beginning of a line
-        self._open()
-        self._end_torn_line()
+        self._fd = -1
+        self.reopen()
 
     def __repr__(self) -> str:
-        return f"<FileSink {self.path} {self._size} bytes>"
+        return f"<FileSink {self.path}>"
 
-    def write(self, lines: bytes) -> None:
-        """Append them, and turn the file where it is full."""
-        while lines:
-            part = self._that_fits(lines)
-            lines = lines[len(part) :]
-            try:
-                write_all(self._fd, part)
-            except Unfinished as error:
-                self._count(part[: len(part) - len(error.rest)])
-                raise Unfinished(error, error.rest + lines) from error
-            self._count(part)
+    def write(self, lines: bytes) -> int:
+        """Append whole lines, after a rotation where the file is full."""
+        part = self._that_fit(lines)  # first of all, as a rotation changes the descriptor
+        written = write_some(self._fd, part)
+        self._torn = lines[written - 1 : written] != b"\n"
+        return written
 
     def reopen(self) -> bool:
-        """Open the file by its name, making it and its folder where somebody took them away."""
-        old = self._fd
-        self._open()
-        moved = not os.path.sameopenfile(old, self._fd)
-        os.close(old)
-        if moved:
+        """Open the file by its name, and make it and its folder where they are missing."""
+        return self._open(self.path)
+
+    def _open(self, path: Path) -> bool:
+        real_path = Path(os.path.realpath(path))
+        real_path.parent.mkdir(parents=True, exist_ok=True)
+        # Non-blocking only to open: a pipe without a reader is an error here, not a wait.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+        fd = os.open(path, flags, 0o666)
+        try:
+            if self._fd >= 0 and os.path.sameopenfile(fd, self._fd):
+                os.close(fd)
+                return False
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            if regular:
+                lock(fd, path)
+        except OSError:
+            os.close(fd)
+            raise
+        os.set_blocking(fd, True)
+        self.close()
+        self._fd = fd
+        self._real_path = real_path
+        self._torn = False  # whether the bytes written last are the beginning of a line
+        self._rotates = regular and self.max_bytes > 0
+        if regular:
             self._end_torn_line()
-        return moved
+        return True
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
-
-    def _open(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Non-blocking only to open: a pipe without a reader is an error here, not a wait.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-        self._fd = os.open(self.path, flags, 0o666)
-        os.set_blocking(self._fd, True)
-        status = os.fstat(self._fd)
-        self._size = status.st_size
-        self._turns = stat.S_ISREG(status.st_mode) and self.max_bytes > 0
+        """Close the file, which also unlocks it."""
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def _end_torn_line(self) -> None:
         """End the half line that a crash or a full disk has left, so that the next is whole."""
-        self._torn = False
-        with suppress(OSError):  # a log may be write-only, and its disk still full
-            if self._turns and self._size and not self._ends_whole():
-                write_all(self._fd, b"\n")
-                self._size += 1
+        with suppress(OSError):  # the log may be write-only, or its disk still full
+            with self._real_path.open("rb") as file:
+                if not file.seek(0, os.SEEK_END):
+                    return
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":
+                    os.write(self._fd, b"\n")
 
-    def _ends_whole(self) -> bool:
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read() == b"\n"
-
-    def _count(self, written: bytes) -> None:
-        self._size += len(written)
-        if written:
-            self._torn = not written.endswith(b"\n")
-
-    def _that_fits(self, lines: bytes) -> bytes:
-        """Give the whole lines, one at the least, that the file has room for."""
-        if not self._turns:
+    def _that_fit(self, lines: bytes) -> bytes:
+        """Return the first lines, at least one, that the file has room for."""
+        first = lines.find(b"\n") + 1
+        if self._torn:  # a line ends in the file that has its beginning
+            return lines[:first]
+        if not self._rotates:
             return lines
-        if self._torn:  # its end belongs where its beginning is
-            return lines[: lines.find(b"\n") + 1]
-        full = self._size and self._size + lines.find(b"\n") >= self.max_bytes
-        if full and not self._turn():
-            return lines  # better a file that is too long than lines that are lost
-        room = self.max_bytes - self._size
-        if len(lines) <= room:
-            return lines
-        end = lines.rfind(b"\n", 0, room) + 1 or lines.find(b"\n") + 1
-        return lines[:end]
+        size, limit = self._size(), self._limit(self.max_bytes)
+        if size and size + first > limit:
+            try:
+                self._rotate()
+            except OSError:
+                limit = self._limit(2 * self.max_bytes)
+                if size + first > limit:
+                    raise
+            size = self._size()
+        return lines[: lines.rfind(b"\n", 0, max(limit - size, first)) + 1]
 
-    def _turn(self) -> bool:
-        """Make this file the newest of the older ones, and begin another; False if that failed."""
-        shifted = False
-        try:
-            if self._has_its_name():
-                self._shift()
-                shifted = True
-            self.reopen()
-        except OSError:
-            if shifted and self.keep:  # out of descriptors: it has its name as long as it's used
-                self._older(1).replace(self.path)
-            return False
-        return True
+    def _size(self) -> int:
+        return os.fstat(self._fd).st_size
 
-    def _has_its_name(self) -> bool:
-        """Look whether the name still means this file: somebody may have moved it."""
-        try:
-            return os.path.samestat(self.path.stat(), os.fstat(self._fd))
-        except FileNotFoundError:
-            return False
+    def _limit(self, max_bytes: int) -> int:
+        """Return `max_bytes`, or what the process may write into a file where that is less."""
+        allowed, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        return max_bytes if allowed == resource.RLIM_INFINITY else min(max_bytes, allowed)
 
-    def _shift(self) -> None:
-        if not self.keep:
+    def _rotate(self) -> None:
+        """Make this file the newest of the older ones, and open a new one in its place.
+
+        After an `OSError` this file goes on, under its own name where that is still free.
+        """
+        in_place = names(self._real_path, self._fd)  # else somebody has moved it already
+        if in_place and not self.keep:
             os.ftruncate(self._fd, 0)
             return
+        if in_place:
+            self._shift()
+        try:
+            self._open(self._real_path)  # a link is followed by `reopen` only
+        except OSError:
+            with suppress(OSError):
+                if in_place and not os.path.lexists(self._real_path):
+                    self._older(1).rename(self._real_path)
+            raise
+
+    def _shift(self) -> None:
         # Down from the first gap: what a shift that failed halfway has moved stays where it is.
         numbers = range(1, self.keep)
         gap = next((n for n in numbers if not self._older(n).exists()), self.keep)
@@ -196,19 +203,53 @@ class FileSink:
             self._older(n - 1).replace(self._older(n))
 
     def _older(self, n: int) -> Path:
-        return Path(f"{self.path}.{n}") if n else self.path
+        return Path(f"{self._real_path}.{n}") if n else self._real_path
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`; raise `Unfinished` with the rest where that is not possible.
+def lock(fd: int, path: Path) -> None:
+    """Lock a log file until `fd` is closed; raise `OSError` where another process has it.
 
-    Blocks where the reader is slow, even if somebody has made a shared descriptor non-blocking.
+    Where the file system has no locks the file stays unlocked.
     """
-    left = memoryview(data)
-    while left:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(error.errno, f"{_lock_holder(fd)} writes to it") from error
+    except OSError:
+        return
+    if not names(path, fd):  # only its writer does so: the lock came just after a rotation
+        raise OSError(errno.EAGAIN, "it was moved while it was being opened")
+
+
+def _lock_holder(fd: int) -> str:
+    """Return which process has a file locked, by its pid where the system tells (Linux)."""
+    status = os.fstat(fd)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    with suppress(OSError):
+        for row in LOCKS.read_text(encoding="ascii").splitlines():
+            # As in: "3: FLOCK  ADVISORY  WRITE 4242 fd:01:131090 0 EOF"
+            _, kind, _, _, pid, file, *_ = row.split()
+            if kind == "FLOCK" and file == f"{device}:{status.st_ino}":
+                return f"the process with pid {pid}"
+    return "another process"
+
+
+def names(path: Path, fd: int) -> bool:
+    """Return whether a path leads to the file that is open as `fd`."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def write_some(fd: int, data: bytes) -> int:
+    """Write the beginning of `data` and return its length.
+
+    Blocks where the reader is slow, even if another process has made a shared descriptor
+    non-blocking.
+    """
+    while True:
         try:
-            left = left[os.write(fd, left) :]
+            return os.write(fd, data)
         except BlockingIOError:
             select.select((), (fd,), ())
-        except OSError as error:
-            raise Unfinished(error, bytes(left)) from error

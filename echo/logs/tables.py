@@ -1,4 +1,4 @@
-"""The tables that a log becomes, in SQL; the vocabulary of `echo.events` names their columns."""
+"""The tables that a log becomes, in SQL. The vocabulary of `echo.events` names their columns."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from echo.events import (
     SESSION_DATA,
     SESSION_REFUSED,
 )
-from echo.logs.feed import FOREIGN, LINE_BYTES, MARK, SEPARATOR, TORN
 from echo.logs.lines import HEAD
+from echo.logs.reader import FOREIGN, LINE_BYTES, MARK, SEPARATOR, TORN
+from echo.logs.runs import MOST_RUNS, TOTALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,18 +40,18 @@ COLUMNS = {
 }
 
 TEXT = "text"  # the whole line, beside the columns
-# What the figures and the promises are worked out of; the others take a third more time, and more
-# memory than there is.
+# What figures and promises need. The other columns take a third more time, and more memory than
+# there is.
 NEEDED = tuple(
     dict.fromkeys(
         (
             *("level", "event", *SESSION_ACCEPTED.fields, *SESSION_CLOSED.fields),
             *(*SESSION_REFUSED.fields, *SERVER_STOPPED.fields, *LOG_DROPPED.fields),
-            *("pid", "where"),
+            *("pid", "where", "host", "port", "version"),
         )
     )
 )
-# Fields of lines of which a log may have a great many, kept or not.
+# Fields of frequent lines, whether they are kept or not.
 _FREQUENT = (*SESSION_DATA.fields, *SESSION_ACCEPTED.optional, *SESSION_CLOSED.optional)
 
 
@@ -71,15 +72,15 @@ def _texts(names: Iterable[str]) -> str:
 
 
 def create_lines(columns: Sequence[str]) -> str:
-    """Make the table, empty."""
+    """Return the statement that makes the table, empty."""
     typed = ", ".join(f'"{name}" {COLUMNS.get(name, "VARCHAR")}' for name in columns)
     return f"CREATE TABLE lines (timestamp TIMESTAMP, {typed}, kind VARCHAR, others VARCHAR[])"
 
 
 def insert_lines(columns: Sequence[str]) -> str:
-    """Read tamed lines from the file that is the statement's parameter.
+    """Read sanitized lines from the file that is the statement's parameter.
 
-    The rows come in the order of the lines, which DuckDB warrants as long as there is no join:
+    The rows come in the order of the lines, which DuckDB guarantees as long as there is no join;
     a long list after IN would be one.
     """
     parsed = dict.fromkeys(name for name in (*columns, *_FREQUENT) if name != TEXT)
@@ -115,35 +116,36 @@ FROM timed
 """
 
 
-# -- runs: from one server.started to the next; sessions: both their lines in one row -----
+# -- runs: each daemon's life; sessions: both their lines in one row --------------------------
 
-CREATE_RUNS = f"""
-CREATE TABLE runs AS
-WITH starts AS (
-    SELECT rowid AS first_row, rowid AS started_row FROM lines
-    WHERE event = '{SERVER_STARTED.name}'
-    UNION ALL
-    SELECT first_row, NULL FROM logs
-    WHERE first_row NOT IN (SELECT rowid FROM lines WHERE event = '{SERVER_STARTED.name}')
-), bounds AS (
-    SELECT row_number() OVER (ORDER BY starts.first_row) AS run, starts.first_row, started_row, log,
-           logs.last_row AS log_end,
-           least(lead(starts.first_row) OVER (ORDER BY starts.first_row) - 1, logs.last_row)
-           AS last_row
-    FROM starts ASOF JOIN logs ON starts.first_row >= logs.first_row
-), ends AS (
-    SELECT run, max(timestamp) AS ended_at,
-           min(lines.rowid) FILTER (event = '{SERVER_STOPPED.name}') AS stopped_row
-    FROM lines JOIN bounds ON lines.rowid BETWEEN bounds.first_row AND bounds.last_row GROUP BY run
-)
-SELECT bounds.*, stopped_row, ended_at, started.pid,
-       CASE WHEN stopped_row IS NOT NULL THEN 'stopped'
-            WHEN last_row < log_end THEN 'crashed' END AS state
-FROM bounds JOIN ends USING (run) LEFT JOIN lines started ON started.rowid = started_row
+# What a session's id begins with.
+RUN_ID = "split_part(session_id, '-', 1)"
+
+RUN_IDS = f"""
+SELECT run_id, min(row), max(row), min(timestamp), max(timestamp),
+       count(*) FILTER (event = '{SESSION_ACCEPTED.name}'),
+       count(*) FILTER (event = '{SESSION_CLOSED.name}'),
+       coalesce(sum(received_bytes) FILTER (event = '{SESSION_CLOSED.name}'), 0)::HUGEINT,
+       coalesce(sum(sent_bytes) FILTER (event = '{SESSION_CLOSED.name}'), 0)::HUGEINT
+FROM (SELECT {RUN_ID} AS run_id, rowid AS row, * FROM lines WHERE session_id IS NOT NULL)
+GROUP BY run_id ORDER BY min(row) LIMIT {MOST_RUNS}
+"""
+STARTS = f"""
+SELECT rowid, timestamp, pid FROM lines WHERE event = '{SERVER_STARTED.name}'
+ORDER BY rowid LIMIT {MOST_RUNS}
+"""
+STOPS = f"""
+SELECT rowid, timestamp, uptime_s, refused, {_names(TOTALS)} FROM lines
+WHERE event = '{SERVER_STOPPED.name}' ORDER BY rowid LIMIT {MOST_RUNS}
+"""
+CREATE_RUNS = """
+CREATE TABLE runs (run BIGINT, run_id VARCHAR, first_row BIGINT, last_row BIGINT, end_row BIGINT,
+                   started_row BIGINT, stopped_row BIGINT, state VARCHAR, ended_at TIMESTAMP,
+                   shared BOOLEAN)
 """
 
 # A session whose first line is missing began when its duration says; one that a crash cut
-# ended with its run.
+# ended with its run. `drift` is by how much the clock changed between its two lines.
 CREATE_SESSIONS = f"""
 CREATE TABLE all_sessions AS
 WITH pairs AS (
@@ -158,44 +160,52 @@ WITH pairs AS (
     FROM lines
     WHERE event IN ('{SESSION_ACCEPTED.name}', '{SESSION_CLOSED.name}') AND session_id IS NOT NULL
     GROUP BY session_id
-), placed AS (SELECT *, coalesce(accepted_row, closed_row) AS row FROM pairs)
+), placed AS (SELECT *, coalesce(accepted_row, closed_row) AS row, {RUN_ID} AS run_id FROM pairs)
 SELECT placed.*, run,
+       epoch(closed_at) - epoch(accepted_at) - duration_s AS drift,
        coalesce(accepted_at, closed_at - CASE WHEN duration_s BETWEEN 0 AND 1e9
                 THEN to_microseconds((duration_s * 1e6)::BIGINT) END) AS began,
        coalesce(closed_at, CASE WHEN state <> 'running' THEN ended_at END) AS ended,
        CASE WHEN closed_row IS NOT NULL THEN 'closed' WHEN state = 'stopped' THEN 'lost'
             WHEN state = 'crashed' THEN 'crashed' ELSE 'open' END AS state
-FROM placed JOIN runs ON placed.row BETWEEN runs.first_row AND runs.last_row
+FROM placed LEFT JOIN runs USING (run_id)
 """
 
 # -- what a query sees ------------------------------------------------------------------
 
 
 def create_views(
-    conditions: list[str], since: str | None, until: str | None, columns: Sequence[str]
+    conditions: Sequence[str], since: str | None, until: str | None, columns: Sequence[str]
 ) -> str:
     """Leave only the lines for which all conditions hold, and the sessions of those lines.
 
     `since` and `until`, of which lines are the former and not yet the latter, leave the sessions
-    of which any part was in between.
+    of which any part was in between. `chosen` are the lines themselves, `figured` those that a
+    summary counts: the lines of whole sessions, and the chosen ones of none.
     """
-    sessions = ["true"]
-    if conditions:
-        named = " AND ".join(conditions)
-        sessions.append(f"session_id IN (SELECT session_id FROM lines WHERE {named})")
+    time, sessions = ["true"], ["true"]
     if since:
-        conditions = [*conditions, f"timestamp >= '{since}'"]
+        time.append(f"timestamp >= '{since}'")
         sessions.append(f"(ended IS NULL OR ended >= '{since}')")
     if until:
-        conditions = [*conditions, f"timestamp < '{until}'"]
+        time.append(f"timestamp < '{until}'")
         sessions.append(f"began < '{until}'")
+    named, in_time = " AND ".join(conditions or ["true"]), " AND ".join(time)
+    figured = f"{named} AND {in_time}"
+    if conditions:
+        sessions.append(f"session_id IN (SELECT session_id FROM lines WHERE {named})")
+        figured = (
+            f"{in_time} AND CASE WHEN session_id IS NULL THEN {named}"
+            " ELSE session_id IN (SELECT session_id FROM chosen_sessions) END"
+        )
     return f"""
-CREATE VIEW chosen AS SELECT rowid AS row, * FROM lines WHERE {" AND ".join(conditions) or "true"};
+CREATE VIEW chosen AS SELECT rowid AS row, * FROM lines WHERE {named} AND {in_time};
 CREATE VIEW events AS
 SELECT timestamp, {_names(columns)}, others AS other_fields, files.name AS file,
-       chosen.row - files.first_row + 1 AS line
+       chosen.row - files.first_row + files.first_line AS line
 FROM chosen JOIN files ON chosen.row BETWEEN files.first_row AND files.last_row WHERE kind IS NULL;
 CREATE VIEW chosen_sessions AS SELECT * FROM all_sessions WHERE {" AND ".join(sessions)};
+CREATE VIEW figured AS SELECT rowid AS row, * FROM lines WHERE {figured};
 CREATE VIEW sessions AS
 SELECT s.session_id, coalesce(a.peer_ip, c.peer_ip) AS peer_ip,
        coalesce(a.peer_port, c.peer_port) AS peer_port, began, ended, state, c.reason,

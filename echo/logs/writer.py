@@ -20,17 +20,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echo.events import LOG_DROPPED, LOG_REOPENED, SERVER_ERROR
 from echo.limits import LOG_QUEUE_BYTES
 from echo.logs.lines import own_line
-from echo.logs.sinks import Sink, Unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# One write takes this many bytes of lines.
+    from echo.logs.sinks import Sink
+
+# Bytes of lines that are handed to the sink at once.
 BATCH_BYTES = 256 * 1024
 # Seconds that the first line of a batch waits for others. A write for each line would take
 # the interpreter's lock from the sessions once more for each.
@@ -40,11 +42,12 @@ RETRY_PAUSE = 1.0
 
 
 class LogWriter:
-    """A queue of at most `capacity` bytes and the thread that empties it into `sink`.
+    """A queue of at most `capacity` bytes, and the thread that writes it to `sink`.
 
     `put` never blocks and never raises. `dropped` counts the lines that found no room, or
-    that could not be written before `close`. Lives until `close`. Several writers that are fed
-    under one `lock` share it, so that their own lines are in the order of their times, too.
+    that could not be written before `close`. `thread` ends with `close` only: while the sink
+    fails, with whatever exception, the lines wait. Several writers that get the same lines share
+    one `lock`, so that their own lines are in the order of their times, too.
     """
 
     def __init__(
@@ -55,16 +58,16 @@ class LogWriter:
         self._sink = sink
         self._queue: deque[bytes] = deque()
         self._queued = 0  # bytes
-        self._missing = 0  # dropped lines that are still to be reported
-        self._batch = b""  # whole lines: taken off the queue, not all of them written
-        self._begun = 0  # bytes of its first line that are written
+        self._missing = 0  # dropped lines that are not reported yet
+        self._batch = b""  # whole lines, taken off the queue
+        self._written = 0  # bytes of the batch that the sink has taken
         self._reopening: Path | None = None
         self._closing = False
         self._lock = lock or threading.RLock()
         self._work = threading.Event()
         self._hurry = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self.thread.start()
 
     def __repr__(self) -> str:
         return f"<LogWriter {self._queued} bytes queued, {self.dropped} lines dropped>"
@@ -75,7 +78,7 @@ class LogWriter:
         return len(self._queue)
 
     def put(self, line: bytes) -> None:
-        """Take one line, which ends in a newline; any thread may call."""
+        """Queue one line, which ends in a newline; any thread may call."""
         with self._lock:
             if self._queued + len(line) > self.capacity:
                 self.dropped += 1
@@ -88,12 +91,12 @@ class LogWriter:
             self._work.set()
 
     def reopen(self, path: Path) -> None:
-        """Open the sink anew, soon, and say so under the name of `path`; returns at once."""
+        """Have the sink opened again soon, and log that under the name of `path`."""
         self._reopening = path
         self._wake()
 
     def finish(self) -> None:
-        """Take no rest any more: what is queued is all there is to write."""
+        """Have all that is queued written without further pauses, for the last time."""
         self._closing = True
         self._wake()
 
@@ -103,12 +106,13 @@ class LogWriter:
         A sink that blocks for longer keeps its thread, which ends with the process.
         """
         self.finish()
-        self._thread.join(timeout)
+        self.thread.join(timeout)
         with self._lock:
-            self.dropped += len(self._queue) + self._batch.count(b"\n")
+            self.dropped += len(self._queue) + self._batch.count(b"\n", self._written)
             self._queue.clear()
-        if not self._thread.is_alive():
-            self._sink.close()
+        if not self.thread.is_alive():
+            with suppress(OSError):  # as of a network's file system that is gone
+                self._sink.close()
         return not self.dropped
 
     def _wake(self) -> None:
@@ -131,29 +135,20 @@ class LogWriter:
             self._work.wait()
             self._hurry.wait(BATCH_PAUSE)
             self._work.clear()
-            last = self._closing  # seen before the writing: one more try is made after `close`
-            self._reopen()
-            if not self._write_all():
+            self._hurry.clear()
+            last = self._closing  # read before the writing: `close` gets a try of its own
+            try:
+                self._reopen()
+                self._write_all()
+            except Exception:  # noqa: BLE001 - nothing but `close` may end this thread
                 self._work.set()
-                self._hurry.wait(RETRY_PAUSE)
+                if not last:
+                    self._hurry.wait(RETRY_PAUSE)
 
-    def _write_all(self) -> bool:
-        """Write batch after batch until the queue is empty; False if the sink failed."""
-        while self._batch or self._take():
-            if not self._write_batch():
-                return False
-        return True
-
-    def _write_batch(self) -> bool:
-        try:
-            self._sink.write(self._batch[self._begun :])
-        except Unfinished as error:
-            written = len(self._batch) - len(error.rest)
-            whole = self._batch.rfind(b"\n", 0, written) + 1
-            self._batch, self._begun = self._batch[whole:], written - whole
-            return False
-        self._batch, self._begun = b"", 0
-        return True
+    def _write_all(self) -> None:
+        """Write batch after batch until the queue is empty."""
+        while self._written < len(self._batch) or self._take():
+            self._written += self._sink.write(self._batch[self._written :])
 
     def _take(self) -> bool:
         """Move lines from the queue to the batch; False when there are none."""
@@ -166,21 +161,21 @@ class LogWriter:
                 lines.append(self._queue.popleft())
                 size += len(lines[-1])
             self._queued -= size
-        self._batch = b"".join(lines)
+        self._batch, self._written = b"".join(lines), 0
         return bool(lines)
 
     def _reopen(self) -> None:
-        if not self._closing:
-            self._hurry.clear()
+        """Open the sink again if that was asked for, between the lines before and after."""
         path, self._reopening = self._reopening, None
         if path is None:
             return
-        self._write_all()  # what was queued before belongs to the old file
+        with suppress(Exception):  # it is tried again, in the new file
+            self._write_all()
         event, fields = LOG_REOPENED, {"path": str(path)}
         try:
-            if self._sink.reopen():
-                self._begun = 0  # the new file gets the whole line
-        except OSError as error:
+            if self._sink.reopen():  # the new file gets all of a line that was torn
+                self._written = self._batch.rfind(b"\n", 0, self._written) + 1
+        except Exception as error:  # noqa: BLE001 - the old one goes on, whatever it is
             event = SERVER_ERROR
             fields = {"error": f"{type(error).__name__}: {error}", "where": "log"}
         with self._lock:

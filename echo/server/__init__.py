@@ -1,5 +1,6 @@
 """The daemon's wing: one listening socket, and one more for each client."""
 
+from echo.server import preload as preload
 from echo.server.handler import EchoHandler
 from echo.server.server import EchoServer
 

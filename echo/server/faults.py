@@ -16,6 +16,7 @@ from echo.limits import LONGEST
 from echo.server.handler import EchoHandler
 from echo.server.server import EchoServer
 from echo.server.session import SessionEnd
+from echo.units import parse_size, parse_time
 
 if TYPE_CHECKING:
     import socketserver
@@ -81,8 +82,8 @@ class Faults:
 def parse_faults(words: Iterable[str]) -> Faults:
     """Read faults as a command line has them; `ValueError` says what is wrong with them.
 
-    >>> parse_faults(["delay=0.1", "reset-after=0", "fragment"]).active()
-    {'delay': 0.1, 'fragment': True, 'reset_after': 0}
+    >>> parse_faults(["delay=100ms", "reset-after=64k", "fragment"]).active()
+    {'delay': 0.1, 'fragment': True, 'reset_after': 65536}
     """
     known = {field.name.replace("_", "-"): field for field in fields(Faults)}
     values: dict[str, Any] = {}
@@ -99,9 +100,9 @@ def parse_faults(words: Iterable[str]) -> Faults:
 
 def _value(name: str, text: str, default: object) -> float:
     try:
-        return float(text) if isinstance(default, float) else int(text)
+        return parse_time(text) if isinstance(default, float) else parse_size(text)
     except ValueError as error:
-        raise ValueError(f"{name} takes a number, not {text!r}") from error
+        raise ValueError(f"{name} {error}") from error
 
 
 class FaultyHandler(EchoHandler):

@@ -25,6 +25,7 @@ from echo.server.sockets import (
     set_session_options,
 )
 from echo.server.waiting import Waiter, Wakeup
+from echo.stdlog import event_logger
 
 if TYPE_CHECKING:
     from echo.events import Event
@@ -57,8 +58,8 @@ class ListeningServer(socketserver.ThreadingTCPServer):
     Here each has its own answer, and an event.
 
     `server_address` is where to listen, or a socket that listens already and is the server's
-    from then on. Events go to `log`, a structlog logger. Raises `OSError` when the address
-    can't be resolved or bound.
+    from then on. Events go to `log`, a structlog logger or a `logging.Logger`. Raises `OSError`
+    when the address can't be resolved or bound.
     """
 
     allow_reuse_address = True
@@ -78,7 +79,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         reuse_port: bool = False,
     ) -> None:
         self.slots = slots
-        self.log = structlog.get_logger("echo") if log is None else log
+        self.log = event_logger(structlog.get_logger("echo") if log is None else log)
         self.log_failures = 0
         self.errors = SharedLines(self._write_error, ERROR_PERIOD)
         self.shared_lines = [self.errors]

@@ -72,8 +72,9 @@ class EchoServer(ListeningServer):
     (0 picks a free one, which `server_address` then shows), or a socket that listens already,
     which is the server's from then on. `handler` is an `EchoHandler`, or any
     `StreamRequestHandler`. With `proxies`, each connection begins with a PROXY header that names
-    its peer; with `tls`, all that follows is encrypted. Events go to `log`, a structlog logger;
-    structlog's configuration, signals and all else that belongs to the process are left alone.
+    its peer; with `tls`, all that follows is encrypted. Events go to `log`, a structlog logger or
+    a `logging.Logger`; structlog's configuration, signals and all else that belongs to the process
+    are left alone.
 
     Raises `OSError` when the address can't be resolved or bound. The listening socket lives
     from here to `server_close`, which a `with` block calls.

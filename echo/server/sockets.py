@@ -63,15 +63,40 @@ OUT_OF_CAPACITY = frozenset(
 BROKEN = _NETWORK | {errno.ECONNREFUSED, errno.ENOTCONN, errno.EPIPE}
 
 
-def resolve(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+def resolve(
+    host: str, port: int, flowinfo: int = 0, scope_id: int = 0
+) -> tuple[socket.AddressFamily, Any]:
     """Return the address family and the address to listen on; raise `OSError` if there is none.
+
+    No host is every IPv4 interface, as in the standard library. Of a name's addresses it is the
+    first that is this machine's; 127.0.0.1 before ::1, since not all clients try ::1.
 
     >>> resolve("127.0.0.1", 9000)[1]
     ('127.0.0.1', 9000)
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
+    if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65,536
+        raise OverflowError(f"port must be from 0 to 65535, not {port}")
+    found = socket.getaddrinfo(
+        host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    choices = [(family, address) for family, _, _, _, address in found]
+    if len(choices) > 1:
+        choices.sort(key=lambda choice: choice[1][0] != "127.0.0.1")
+        choices = [choice for choice in choices if _is_local(*choice)] or choices
+    family, address = choices[0]
+    if scope_id and family == socket.AF_INET6:
+        address = (*address[:2], flowinfo, scope_id)
     return family, address
+
+
+def _is_local(family: socket.AddressFamily, address: Any) -> bool:
+    """Return whether this machine has the address, as far as binding to it tells."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address[0], 0, *address[2:]))
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True
 
 
 def peer_of(address: Any) -> tuple[str, int]:

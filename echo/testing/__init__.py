@@ -5,8 +5,8 @@
 - `Faults`: what a server is to do wrong
 - `payloads`, `splits`: hypothesis strategies, which need the extra `fuzz`
 
-The fixtures `echo_server` and `echo_server_factory` are in `echo.fixtures`, which pytest finds
-by itself.
+The fixtures `echo_server` and `echo_server_factory` are in `pytest_echo_daemon`, which pytest
+finds by itself.
 """
 
 from typing import TYPE_CHECKING, Any

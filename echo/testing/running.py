@@ -1,30 +1,40 @@
-"""A server for tests: on a free port, in this process, with its events at hand."""
+"""A server for tests: on a free port of this process, with its events in memory."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Generic
 
+from echo.events import EVENTS
 from echo.server import EchoHandler, EchoServer
 from echo.server.faults import Faults, FaultyHandler, FaultyServer
 
 if TYPE_CHECKING:
     import socketserver
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from echo.limits import Limits
     from echo.server.proxy import Proxies
     from echo.server.session import Session
     from echo.server.tls import TlsConfig
 
+if TYPE_CHECKING:  # Python 3.11 has no TypeVar with a default, which spares users a parameter
+    from typing_extensions import TypeVar
+
+    ServerT = TypeVar("ServerT", bound=EchoServer, default=EchoServer)
+else:
+    from typing import TypeVar
+
+    ServerT = TypeVar("ServerT")
+
 # Seconds that the end of the `with` block waits for sessions before it cuts them.
 DRAIN_TIMEOUT = 5.0
 
 
 class EventList:
-    """A logger, as structlog's are called, that keeps events in memory.
+    """A logger, called as structlog's are, that keeps events in memory.
 
     >>> log = EventList()
     >>> log.info("session.closed", reason="eof")
@@ -40,12 +50,19 @@ class EventList:
         return f"<EventList {len(self.events)} events>"
 
     def named(self, event: str) -> list[dict[str, Any]]:
-        """Give the events of one name, oldest first."""
+        """Return the events of one name, oldest first; `ValueError` for one that there isn't."""
         with self._changed:
-            return [entry for entry in self.events if entry["event"] == event]
+            found = [entry for entry in self.events if entry["event"] == event]
+        if not found and (meant := _meant(event)):
+            raise ValueError(f"no event is called {event}: did you mean {meant}?")
+        return found
 
     def wait_for(self, event: str, count: int = 1, timeout: float = 10.0) -> list[dict[str, Any]]:
-        """Wait until there are `count` events of one name; `TimeoutError` after `timeout` s."""
+        """Wait until there are `count` events of one name, and return them all.
+
+        Raises `TimeoutError` after `timeout` seconds, and `ValueError` for a name that no event
+        has. In asyncio: `await asyncio.to_thread(log.wait_for, "session.closed")`.
+        """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.named(event)) >= count, timeout):
                 raise TimeoutError(f"{len(self.named(event))} of {count} {event} in {timeout} s")
@@ -57,26 +74,40 @@ class EventList:
             self._changed.notify_all()
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Keep a debug event."""
+        """Add a debug event."""
         self._add("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """Keep an event."""
+        """Add an event."""
         self._add("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Keep a warning."""
+        """Add a warning."""
         self._add("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Keep an error."""
+        """Add an error."""
         self._add("error", event, fields)
 
 
-class RunningServer:
-    """A server that runs, and what it has logged."""
+def _meant(event: str) -> str:
+    """Return the event that was meant, for a name that looks like one of ours and is none.
 
-    def __init__(self, server: EchoServer, log: EventList) -> None:
+    Handlers of one's own may log events of their own, whose names nobody knows beforehand.
+
+    >>> _meant("session.close"), _meant("session.closed"), _meant("game.over")
+    ('session.closed', '', '')
+    """
+    if event in EVENTS:
+        return ""
+    ours = event.partition(".")[0] in {name.partition(".")[0] for name in EVENTS}
+    return next(iter(get_close_matches(event, EVENTS, 1, 0 if ours else 0.6)), "")
+
+
+class RunningServer(Generic[ServerT]):
+    """A running server, and what it has logged."""
+
+    def __init__(self, server: ServerT, log: EventList) -> None:
         self.server = server
         self.log = log
 
@@ -101,17 +132,17 @@ class RunningServer:
 
     @property
     def sessions(self) -> list[Session]:
-        """The sessions that are open now, oldest first; `events` tell of those before."""
+        """The sessions that are open now, oldest first; `events` has those before."""
         return self.server.sessions.live()
 
     @property
     def received_bytes(self) -> int:
-        """Bytes that it has read from all its sessions so far."""
+        """Bytes that it has received in all its sessions so far."""
         return self.server.totals()["received_bytes"]
 
     @property
     def faults(self) -> Faults:
-        """What it does wrong; set it while the server runs. `TypeError` for one without faults."""
+        """What it does wrong; may be set at any time. `TypeError` for a server without faults."""
         return self._faulty.faults
 
     @faults.setter
@@ -120,9 +151,10 @@ class RunningServer:
 
     @property
     def _faulty(self) -> FaultyServer:
-        if not isinstance(self.server, FaultyServer):
+        server: EchoServer = self.server
+        if not isinstance(server, FaultyServer):
             raise TypeError("this server has no faults: start it with faults=Faults()")
-        return self.server
+        return server
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -135,17 +167,18 @@ def running_server(
     *,
     host: str = "127.0.0.1",
     handler: type[socketserver.BaseRequestHandler] = EchoHandler,
-    server_class: type[EchoServer] = EchoServer,
+    server_class: type[ServerT] = EchoServer,  # type: ignore[assignment]
     limits: Limits | None = None,
     log_payload: bool = False,
     faults: Faults | None = None,
     proxies: Proxies | None = None,
     tls: TlsConfig | None = None,
-) -> Iterator[RunningServer]:
+) -> Iterator[RunningServer[ServerT]]:
     """Run a server on a free port until the end of the `with` block, which drains it.
 
-    With `faults` it is a server of its own kind, which does wrong what they say; even with
-    `Faults()`, that can be switched later.
+    With `faults` it does wrong what they say, and they can be changed later; even `Faults()`
+    can. They are the doing of a server and a handler of their own, so that `faults` together
+    with a `handler` or a `server_class` without them raises `TypeError`.
 
     >>> from echo import EchoClient
     >>> with running_server() as server:
@@ -157,11 +190,22 @@ def running_server(
     ('eof', 5, 5)
     """
     log = EventList()
-    make: Callable[..., EchoServer] = server_class
+    options: dict[str, Any] = {
+        "limits": limits,
+        "log_payload": log_payload,
+        "proxies": proxies,
+        "tls": tls,
+    }
+    make: type[Any] = server_class
     if faults is not None:
-        make = partial(FaultyServer, faults=faults)
+        options["faults"] = faults
         handler = FaultyHandler if handler is EchoHandler else handler
-    options = {"limits": limits, "log_payload": log_payload, "proxies": proxies, "tls": tls}
+        make = FaultyServer if make is EchoServer else make
+        if not (issubclass(handler, FaultyHandler) and issubclass(make, FaultyServer)):
+            raise TypeError(
+                "faults need a handler and a server that can do wrong: leave yours out, or derive "
+                "them from FaultyHandler and FaultyServer"
+            )
     server = make((host, 0), handler, log=log, **options)
     acceptor = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
     with server:

@@ -290,7 +290,7 @@ def test_a_system_without_loopback_says_so(capsys: Output, monkeypatch: pytest.M
 
     assert main(["demo", "--fast"]) == 1
     assert capsys.readouterr().err == (
-        "echod: demo: this system's network says: Cannot assign requested address\n"
+        "echod: demo: the network of this system failed: Cannot assign requested address\n"
     )
 
 
@@ -351,6 +351,7 @@ def test_a_key_goes_on_at_once(terminal: Terminal) -> None:
     wait_until(lambda: b"docs/from-c.md" in terminal.screen)
 
     assert terminal.end() == 0
+    assert b"Any key skips a pause." in terminal.screen
     assert b"xx" not in terminal.screen.replace(b" ", b"")
     assert b"\x1b[1;32mserver" in terminal.screen  # in colour
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def master(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Give the other side of a terminal that is this process's standard input."""
+    """Return the other side of a terminal that is this process's standard input."""
     leader, follower = pty.openpty()
     with os.fdopen(follower) as terminal, os.fdopen(leader, "rb", buffering=0):
         monkeypatch.setattr(sys, "stdin", terminal)
@@ -58,12 +58,12 @@ def typed(master: int, *pieces: bytes) -> list[str]:
     ],
 )
 def test_each_key_has_its_name(master: int, data: bytes, names: list[str]) -> None:
-    """Whichever way a terminal writes it; what nobody knows is no key."""
+    """Every terminal's sequences are understood; unknown ones are skipped."""
     assert [key for key in typed(master, data) if key] == names
 
 
 def test_a_sequence_may_come_in_two_parts(master: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a slow line the rest of a sequence is waited for, a moment."""
+    """The rest of an escape sequence is waited for a moment."""
     monkeypatch.setattr("echo.cli.keys._SEQUENCE_WAIT", seconds(10))
     with Keys() as keys, ThreadPoolExecutor() as pool:
         os.write(master, b"\x1b")
@@ -82,12 +82,12 @@ def unread() -> int:
 
 
 def test_no_key_is_an_empty_one(master: int) -> None:
-    """The wait ends when it is to end."""
+    """Waking ends the wait for a key."""
     assert typed(master) == []
 
 
 def test_the_terminal_is_given_back(master: int) -> None:
-    """Whatever happens in between."""
+    """The terminal is restored, whatever happens meanwhile."""
     before = termios.tcgetattr(master)
     with suppress(ValueError), Keys():
         during = termios.tcgetattr(master)
@@ -98,7 +98,7 @@ def test_the_terminal_is_given_back(master: int) -> None:
 
 
 def test_a_terminal_that_is_gone_ends_the_process(master: int) -> None:
-    """As a hang-up does; there is nothing left to give back."""
+    """A terminal that is gone ends the process, as a hang-up does."""
     with Keys() as keys, Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), master)
         with pytest.raises(SystemExit) as end:
@@ -109,7 +109,7 @@ def test_a_terminal_that_is_gone_ends_the_process(master: int) -> None:
 
 @pytest.mark.usefixtures("master")
 def test_a_terminal_that_can_not_be_read_ends_the_process() -> None:
-    """As of one that another session has taken over: it is gone, too."""
+    """A connection that is gone is handled like one that was reset."""
     with Keys() as keys:
         folder = os.open("/", os.O_RDONLY)  # readable, says select, and it is not
         os.dup2(folder, sys.stdin.fileno())
@@ -121,7 +121,7 @@ def test_a_terminal_that_can_not_be_read_ends_the_process() -> None:
 
 
 def test_without_a_terminal_there_are_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor without standard input."""
+    """Keys aren't available without standard input."""
     monkeypatch.setattr(sys, "stdin", None)
 
     assert not available()

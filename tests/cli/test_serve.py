@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import pytest
 
 from echo import EchoClient
 from tests import vocabulary
@@ -55,7 +58,7 @@ def test_the_log_may_be_standard_output() -> None:
 
 
 def test_a_closed_standard_output_can_t_be_the_log() -> None:
-    """A log to nowhere is a mistake, not a silent daemon."""
+    """A log on a closed standard output is an error at the start."""
     done = subprocess.run(
         [*SERVE, "--log-file", "-"],
         preexec_fn=lambda: os.close(1),
@@ -84,6 +87,73 @@ def test_a_daemon_needs_no_standard_descriptors(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
 
     assert echo == b"hello"
+    assert process.wait(seconds(20)) == 0
+
+
+def test_where_it_listens_is_printed(tmp_path: Path) -> None:
+    """Without a terminal one line has the address, so that `--port 0` can be used; and no more."""
+    process = subprocess.Popen(
+        SERVE, cwd=tmp_path, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline().decode()
+    with EchoClient("127.0.0.1", int(line.split()[5].rstrip(","))) as client:
+        echo = client.echo(b"hello")
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=seconds(20))
+
+    assert echo == b"hello"
+    assert line.startswith("echod: listening on 127.0.0.1 port ")
+    assert line.endswith(", log in logs/echo.jsonl\n")
+    assert (process.returncode, rest) == (0, b"")
+
+
+@pytest.mark.parametrize("take", [b"", b"full"])
+def test_an_output_that_nobody_reads_is_no_obstacle(take: bytes, tmp_path: Path) -> None:
+    """A reader that has left, or that never reads, does not keep the daemon from serving."""
+    reader, writer = os.pipe()
+    if take:
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, bytes(65536))
+        os.set_blocking(writer, True)
+    else:
+        os.close(reader)
+    log = tmp_path / "echo.jsonl"
+    process = subprocess.Popen([*SERVE, "--log-file", str(log)], stdout=writer)
+    os.close(writer)
+    wait_until(lambda: log.exists() and b"server.started" in log.read_bytes(), 20)
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(seconds(20)) == 0
+    if take:
+        os.close(reader)
+
+
+def test_localhost_is_where_all_clients_look(daemon: Callable[..., DaemonProcess]) -> None:
+    """A name of both loopbacks is served on 127.0.0.1, which every client tries."""
+    process = daemon("--host", "localhost")
+    with EchoClient("127.0.0.1", process.port) as client:
+        echo = client.echo(b"hello")
+
+    assert echo == b"hello"
+    assert process.started["host"] == "127.0.0.1"
+
+
+def test_a_log_in_the_home_folder(tmp_path: Path) -> None:
+    """`~` is the home, also where no shell has replaced it, as in a file."""
+    (tmp_path / "echod.toml").write_text("[serve]\nport = 0\nlog-file = '~/logs/here.jsonl'\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "echo", "--config", "echod.toml", "serve"],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+    )
+    log = tmp_path / "logs" / "here.jsonl"
+    wait_until(lambda: log.exists() and b"server.started" in log.read_bytes(), 20)
+    process.send_signal(signal.SIGTERM)
+
     assert process.wait(seconds(20)) == 0
 
 

@@ -97,7 +97,7 @@ def test_a_status_host_that_is_no_name_ends_the_start(tmp_path: Path) -> None:
     )
 
     assert done.returncode == os.EX_UNAVAILABLE
-    assert "it is no host name; check --status-host" in done.stderr
+    assert "that is not a host name; check --status-host" in done.stderr
 
 
 def test_connect_speaks_tls_in_a_pipe(daemon: Start, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from echo.cli import main
+from echo.testing import Faults, running_server
 from tests import planted
 from tests.waiting import seconds, wait_until
 
@@ -41,12 +43,12 @@ def run(tool: str, address: tuple[str, int], *flags: str) -> int:
 
 
 def words(tool: str, address: tuple[str, int], *flags: str) -> list[str]:
-    """Give the command line of a tool in a process of its own."""
+    """Return the command line of a tool in a process of its own."""
     return [sys.executable, "-m", "echo", tool, address[0], str(address[1]), *flags]
 
 
 def nobody() -> tuple[str, int]:
-    """Give an address at which nobody listens."""
+    """Return an address at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
     return str(host), int(port)
@@ -79,7 +81,7 @@ def test_ping_as_json_has_its_keys(server: RunningServer, capsys: Output) -> Non
 
 
 def test_ping_is_a_health_check(server: RunningServer, capsys: Output) -> None:
-    """`--count 1 --quiet` is 0 where the echo works, and one line and 1 where it doesn't."""
+    """`--count 1 --quiet` exits with 0 where the echo works, else with one line and 1."""
     well = run("ping", server.address, "--count", "1", "--quiet")
     capsys.readouterr()
     with planted.planted(planted.never_answers) as address:
@@ -103,7 +105,7 @@ def test_some_replies_are_enough(capsys: Output) -> None:
 
 
 def test_ctrl_c_ends_ping_with_its_summary(server: RunningServer) -> None:
-    """Without a count it goes on until Ctrl-C, and then says what it has seen."""
+    """Without a count it runs until Ctrl-C, and then shows its summary."""
     process = subprocess.Popen(
         words("ping", server.address, "--interval", "0.01"), stdout=subprocess.PIPE, text=True
     )
@@ -118,7 +120,7 @@ def test_ctrl_c_ends_ping_with_its_summary(server: RunningServer) -> None:
 
 
 def test_the_summary_begins_a_line_of_its_own(server: RunningServer) -> None:
-    """A terminal writes ^C where the cursor is."""
+    """After a Ctrl-C on a terminal the summary starts on a new line."""
     leader, follower = pty.openpty()
     with os.fdopen(leader, "rb") as terminal:
         process = subprocess.Popen(
@@ -139,7 +141,7 @@ def test_the_summary_begins_a_line_of_its_own(server: RunningServer) -> None:
 
 
 def test_ctrl_c_before_the_first_reply() -> None:
-    """Then there is no reply to speak of."""
+    """A Ctrl-C before the first reply is exit code 1."""
     with planted.planted(planted.never_answers) as address:
         process = subprocess.Popen(
             words("ping", address),
@@ -204,8 +206,35 @@ def test_other_troubles_are_exit_code_1_too(capsys: Output) -> None:
     assert "other: first session 0: the server ended the stream" in err
 
 
+def test_exchanges_that_never_began_are_time_outs(capsys: Output) -> None:
+    """Where no session failed, the count alone is reported."""
+    with running_server(faults=Faults(delay=0.2)) as server:
+        flags = ("--sessions", "1", "--rate", "100", "--duration", "200ms")
+        code = run("load", server.address, *flags, "--timeout", "500ms", "--json")
+    shown = capsys.readouterr()
+
+    assert code == 1
+    assert json.loads(shown.out)["timeouts"] > 0
+    assert re.search(r"^echod: load: \d+ timeouts$", shown.err, re.MULTILINE)
+
+
+def test_a_tls_server_is_recognized_by_its_alert(capsys: Output) -> None:
+    """An answer that is a TLS alert is named as such."""
+
+    def alerts(sock: socket.socket) -> None:
+        sock.recv(100)
+        sock.sendall(b"\x15\x03\x03\x00\x02\x02\x46")
+
+    with planted.planted(alerts) as address:
+        code = run("load", address, "--sessions", "1", "--duration", "0.1", "--size", "600")
+    err = capsys.readouterr().err
+
+    assert code == 1
+    assert "that is a TLS alert: add --tls" in err
+
+
 def test_ctrl_c_ends_load_with_its_figures(server: RunningServer) -> None:
-    """What was measured until then is shown."""
+    """A Ctrl-C ends the load, and its figures are shown."""
     process = subprocess.Popen(
         words("load", server.address, "--duration", "60", "--json"),
         stdout=subprocess.PIPE,
@@ -227,7 +256,7 @@ def test_ctrl_c_before_the_first_exchange(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("echo.client.load.Load._turn", interrupt)
+    monkeypatch.setattr("echo.client.load.Load._iterate", interrupt)
     code = run("load", server.address)
 
     assert code == 1
@@ -285,7 +314,7 @@ def test_load_shows_its_progress_on_a_terminal(server: RunningServer) -> None:
 
 
 def test_fuzz_says_that_it_found_nothing(server: RunningServer, capsys: Output) -> None:
-    """How many cases, and the seed to try them again."""
+    """The output has the number of cases, and the seed to repeat them."""
     code = run("fuzz", server.address, "--max-examples", "20", "--max-size", "5000", "--seed", "7")
     out = capsys.readouterr().out
 
@@ -301,7 +330,7 @@ def test_fuzz_shows_the_smallest_case(capsys: Output) -> None:
     lines = [line.strip() for line in shown.out.splitlines()]
 
     assert code == 1
-    assert lines[1:3] == ["payload of 1 bytes", r"1. send b'\x00'"]
+    assert lines[1:3] == ["payload of 1 byte", r"1. send b'\x00'"]
     assert lines[3] == "2. half-close at once"
     assert lines[5] == rf"with nc: printf '\000' | nc -N 127.0.0.1 {address[1]} | od -c"
     assert shown.err.startswith(f"echod: fuzz: 127.0.0.1 port {address[1]} gets a case wrong: ")
@@ -346,7 +375,7 @@ def test_a_case_that_nc_can_t_do_has_no_line(
 
 @pytest.mark.parametrize(
     ("serve", "code", "says"),
-    [(planted.right, 130, ""), (planted.sends_more, 1, "payload of 1 bytes")],
+    [(planted.right, 130, ""), (planted.sends_more, 1, "payload of 1 byte")],
 )
 def test_ctrl_c_ends_fuzz_with_what_it_has_found(
     serve: Serve, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
@@ -379,7 +408,7 @@ runpy.run_module("echo", run_name="__main__")
 
 
 def test_ctrl_c_while_a_command_is_still_imported() -> None:
-    """Who has mistyped a host, and is quick, sees no traceback either."""
+    """A Ctrl-C during the imports is exit code 130, without output."""
     done = subprocess.run(
         [sys.executable, "-c", EARLY, "ping"], capture_output=True, text=True, check=False
     )
@@ -388,7 +417,7 @@ def test_ctrl_c_while_a_command_is_still_imported() -> None:
 
 
 def test_a_second_ctrl_c_changes_nothing(server: RunningServer) -> None:
-    """While the interpreter ends, it is passed over: the command is over already."""
+    """A Ctrl-C while the interpreter exits is ignored."""
     code = (
         "import atexit, os, signal, sys, echo.__main__ as command\n"
         "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
@@ -407,6 +436,7 @@ def test_a_second_ctrl_c_changes_nothing(server: RunningServer) -> None:
 STRUCK = """
 import gc, os, signal, sys, threading
 from echo.cli import main
+from echo.testing import Faults, running_server
 from echo.client.fuzz import Fuzzer
 
 def strike(phase, info):
@@ -427,7 +457,7 @@ sys.exit(main(["fuzz", *sys.argv[2:], "--max-size", "0"]))
 
 
 def test_ctrl_c_is_not_lost_in_the_garbage_collector(server: RunningServer) -> None:
-    """The search has a hook there, and what is raised in such a hook is only written out."""
+    """A Ctrl-C during a garbage collection ends the search as any other."""
     address = (server.host, str(server.port))
     done = subprocess.run(
         [sys.executable, "-c", STRUCK, str(seconds(5)), *address],
@@ -448,9 +478,10 @@ def test_fuzz_without_hypothesis_says_what_installs_it(
     code = main(["fuzz"])
 
     assert code == 2
-    assert capsys.readouterr().err == (
-        "echod: fuzz: hypothesis is not installed: pip install 'echo-daemon[fuzz]'\n"
-    )
+    err = capsys.readouterr().err
+    pip = f"{sys.executable} -m pip install "
+    assert err.startswith(f"echod: fuzz: hypothesis is not installed: {pip}")
+    assert err.endswith("[fuzz]'\n")
 
 
 # -- all three -----------------------------------------------------------------------------
@@ -458,7 +489,7 @@ def test_fuzz_without_hypothesis_says_what_installs_it(
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_an_unknown_host_is_one_line(tool: str, capsys: Output) -> None:
-    """A name that can't be: exit code 2."""
+    """A name that doesn't exist is one line and exit code 2."""
     code = run(tool, ("a..b", 9000), *BRIEF[tool])
     shown = capsys.readouterr()
 
@@ -471,7 +502,7 @@ def test_an_unknown_host_is_one_line(tool: str, capsys: Output) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_refused_port_is_one_line(tool: str, capsys: Output) -> None:
-    """Nobody listens: exit code 1."""
+    """A refused connection is one line and exit code 1."""
     code = run(tool, nobody(), *BRIEF[tool])
     shown = capsys.readouterr()
 
@@ -520,7 +551,7 @@ def test_a_bad_server_is_one_line(tool: str, serve: Serve, capsys: Output) -> No
     ],
 )
 def test_nonsense_is_a_usage_error(command: str, flag: str, capsys: Output) -> None:
-    """A number that can't be meant is one line that names its flag, and exit code 2."""
+    """A value out of range is one line that names its flag, and exit code 2."""
     code = main(command.split())
     err = capsys.readouterr().err
 
@@ -531,7 +562,7 @@ def test_nonsense_is_a_usage_error(command: str, flag: str, capsys: Output) -> N
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_closed_output_is_one_line(tool: str, server: RunningServer) -> None:
-    """Nobody can read the result: say so."""
+    """A closed standard output is one line, before any work is done."""
     done = subprocess.run(
         words(tool, server.address, *BRIEF[tool]),
         stderr=subprocess.PIPE,
@@ -544,26 +575,8 @@ def test_a_closed_output_is_one_line(tool: str, server: RunningServer) -> None:
     assert done.stderr == (f"echod: {tool}: standard output is closed: redirect it to a file\n")
 
 
-def test_a_reader_that_has_seen_enough_ends_ping(server: RunningServer) -> None:
-    """As in `echod ping … | head -1`."""
-    process = subprocess.Popen(
-        words("ping", server.address, "--interval", "0.01"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.stderr is not None
-    err = process.stderr.read()
-    process.stderr.close()
-
-    assert process.wait(seconds(20)) == 1
-    assert err == b"echod: can't write the output: Broken pipe\n"
-
-
 def test_a_stopped_terminal_does_not_stop_the_load(server: RunningServer) -> None:
-    """The progress has a thread of its own, and its end is not waited for."""
+    """A stopped terminal blocks the progress line only."""
     leader, follower = pty.openpty()
     os.set_blocking(follower, False)
     with suppress(BlockingIOError):

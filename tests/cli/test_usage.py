@@ -6,18 +6,21 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from echo.__main__ import _command
 from echo.cli import main
 from echo.cli.serve import _handler
 from echo.server import EchoHandler
 from echo.version import VERSION
-from tests.waiting import seconds
+from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from echo.testing import RunningServer
 
     Captured = pytest.CaptureFixture[str]
 
@@ -40,13 +43,13 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("serve --log-level loud", 2, "--log-level"),
         ("serve --cpu x", 78, "--cpu x can't be used"),
         ("serve --host nonexistent.invalid", 69, "can't listen on nonexistent.invalid port 9000"),
-        ("serve --host foo..bar", 69, "can't listen on foo..bar: it is no host name"),
+        ("serve --host foo..bar", 69, "can't listen on foo..bar: that is not a host name"),
         ("serve --host 192.0.2.1", 69, "can't listen on 192.0.2.1 port 9000"),
         ("serve --log-file /proc/nowhere/log", 73, "can't open the log /proc/nowhere/log"),
         ("serve --config missing.toml", 78, "can't read missing.toml"),
         ("connect 127.0.0.1 1", 1, "can't connect to 127.0.0.1 port 1: Connection refused"),
-        ("connect nonexistent.invalid", 1, "can't connect to nonexistent.invalid port 9000"),
-        ("connect foo..bar", 1, "Name or service not known"),
+        ("connect nonexistent.invalid", 2, "can't connect to nonexistent.invalid port 9000"),
+        ("connect foo..bar", 2, "Name or service not known"),
         ("connect --timeout inf", 2, "--timeout"),
         ("connect 127.0.0.1 0", 2, "PORT"),
         ("logs show missing.jsonl", 1, "can't read missing.jsonl: No such file or directory"),
@@ -136,13 +139,13 @@ def test_help_and_version(capfd: Captured) -> None:
     assert VERSION in commands
     for command in ("serve", "connect", "logs"):
         assert command in commands
-    for text in ("--max-sessions", "ECHOD_DRAIN_TIMEOUT", "Seconds", "Bytes", "[default: 9000]"):
+    for text in ("--max-sessions", "ECHOD_LOG_FILE", "[default: 9000]", "[default: 5m]"):
         assert text in flags
 
 
 @pytest.mark.parametrize("command", [["-m", "echo"], ["-c", "from echo.cli import main; main()"]])
 def test_a_closed_stderr_is_no_traceback(command: list[str]) -> None:
-    """With nobody to tell, the exit code says it."""
+    """With stderr closed the exit code still reports the error."""
     code = subprocess.run(
         [sys.executable, *command, "nonsense"],
         preexec_fn=lambda: os.close(2),
@@ -169,7 +172,7 @@ def test_an_interrupt_is_not_a_traceback(monkeypatch: pytest.MonkeyPatch, capfd:
 
 @pytest.mark.parametrize("line", ["--help", "--version", "serve --help"])
 def test_an_output_that_can_t_be_written_is_one_line(line: str) -> None:
-    """A full disk under the output is one line, and not the interpreter's last words."""
+    """A full disk under the output is one line on stderr, without a traceback."""
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "echo", *line.split()],
@@ -213,7 +216,7 @@ def test_an_output_that_was_closed_is_no_traceback() -> None:
 
 
 def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
-    """Even what nobody thought of is one line, with a code that says whose fault it was."""
+    """An unexpected exception is one line, with exit code 70."""
 
     def fault(*_: object) -> None:
         raise LookupError("nobody thought of this")
@@ -257,7 +260,7 @@ def test_where_to_connect_comes_from_anywhere(
 
 
 def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
-    """Asked for, it is missed; not asked for, the loop in Python serves."""
+    """`--loop compiled` fails without the compiled loop; `auto` takes the loop in Python."""
     monkeypatch.setitem(sys.modules, "echo.server.compiled", None)
 
     assert main(["serve", "--loop", "compiled"]) == 78
@@ -265,13 +268,162 @@ def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd
     assert _handler("auto") is EchoHandler
 
 
-def test_output_that_nobody_takes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that has gone ends the command without a word, also where there is no stdout."""
+def run_echod(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "echo", *words],
+        stderr=subprocess.PIPE,
+        timeout=seconds(30),
+        check=False,
+        **options,
+    )
 
-    def gone(*_: object) -> None:
-        raise BrokenPipeError
 
-    monkeypatch.setattr("echo.cli._run", gone)
-    monkeypatch.setattr(sys, "stdout", None)
+def test_an_error_of_the_system_is_not_the_output_s(tmp_path: Path) -> None:
+    """An `OSError` that no command expects names what it was about, with a code of its own."""
+    code = (
+        "import sys, echo.cli as cli\n"
+        "def fails(): open('missing')\n"
+        "cli.app.command(fails, name='fails')\n"
+        "sys.exit(cli.main(['fails']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False, text=True
+    )
 
-    assert main(["ping"]) == 1
+    assert done.returncode == os.EX_OSERR
+    assert done.stderr == "echod: the system refuses: missing: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["ping -c 1 127.0.0.1 {port}", "load 127.0.0.1:{port} {brief}"])
+def test_a_full_disk_under_a_tool_is_the_output_s(command: str, server: RunningServer) -> None:
+    """The network is not blamed for an output that can't be written."""
+    words = command.format(port=server.port, brief="--duration 0.1").split()
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = run_echod(*words, stdout=full)
+
+    assert done.returncode == 1
+    assert done.stderr == b"echod: can't write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["ping -i 0.01 127.0.0.1 {port}", "demo --fast", "load :{port} --duration 0.2"]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(command: str, server: RunningServer) -> None:
+    """As in `echod ping | head -1`: it ends without a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_echod(*command.format(port=server.port).split(), stdout=writer)
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_output_that_takes_ascii_only_gets_escapes(server: RunningServer) -> None:
+    """What its encoding lacks is escaped, and is no fault."""
+    done = run_echod(
+        *("logs", "show", "-"),
+        input='{"timestamp":"2026-01-31T10:00:00Z","level":"info","event":"안녕"}\n'.encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+    )
+    table = run_echod(
+        *("load", f"127.0.0.1:{server.port}", "--duration", "0.1"),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\uc548\\ub155" in done.stdout
+    assert (table.returncode, table.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ([], ""),
+        (["ping", "serve", "9000"], "ping"),
+        (["serve", "--port", "0"], "serve"),
+        (["--config", "serve", "ping"], "ping"),
+        (["--config=x.toml", "serve"], "serve"),
+        (["help", "serve"], "help"),
+    ],
+)
+def test_the_command_is_known_before_anything_is_imported(words: list[str], command: str) -> None:
+    """It is the first word that is no option: it decides what signals do."""
+    assert _command(words) == command
+
+
+def test_ctrl_c_ends_a_ping_of_a_host_called_serve() -> None:
+    """`echod ping serve 9000` is a ping: Ctrl-C ends it as any other, with its summary's code."""
+    code = (
+        "import os, signal, socket, sys\n"
+        "from echo import __main__ as command\n"
+        "def ask(*_, **__): os.kill(os.getpid(), signal.SIGINT); raise OSError('not interrupted')\n"
+        "socket.getaddrinfo = ask\n"
+        "sys.argv[1:] = ['ping', 'serve', '9000']\n"
+        "sys.exit(command.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+
+    assert done.returncode == 1
+    assert "stopped before the first reply" in done.stderr
+
+
+SWALLOWED = """
+import os, runpy, signal, sys
+
+class Strike:
+    def find_spec(self, name, path, target=None):
+        if name == "cyclopts":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                pass  # as a callback of the garbage collector would
+
+sys.meta_path.insert(0, Strike())
+sys.argv[0] = "echod"
+runpy.run_module("echo", run_name="__main__")
+"""
+
+
+def test_ctrl_c_in_the_first_moments_is_not_swallowed() -> None:
+    """While a command is still imported an exception could be lost; the process ends at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, "demo", "--fast"], capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_an_ignored_ctrl_c_stays_ignored() -> None:
+    """A shell's background job has it ignored, and a client leaves that alone."""
+    code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{SWALLOWED}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_output_that_somebody_made_non_blocking() -> None:
+    """Room for the output is waited for."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"\0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "echo", "--help"], stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    stat = Path(f"/proc/{process.pid}/stat")
+    # It sleeps in the write, or is about to: either way all of the output has to come.
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", 20)
+    with open(reader, "rb") as output:  # noqa: PTH123
+        shown = output.read().lstrip(b"\0")
+    _, errors = process.communicate(timeout=seconds(20))
+
+    assert (process.returncode, errors) == (0, b"")
+    assert shown.startswith(b"Usage: echod COMMAND")
+    assert shown.endswith(b"1,024).\n")

@@ -184,7 +184,7 @@ def test_readiness_that_goes_away_is_no_end(server: RunningServer) -> None:
 
 
 def chunks(data: bytes, size: int = 65536) -> Callable[[], bytes]:
-    """Give a read function over `data`."""
+    """Return a read function over `data`."""
     rest = [data[i : i + size] for i in range(0, len(data), size)][::-1]
     return lambda: rest.pop() if rest else b""
 
@@ -199,7 +199,7 @@ def stream(address: tuple[str, int], data: bytes, *, verify: bool = True) -> byt
 
 @pytest.mark.parametrize("size", [0, 1, 65536, 40 * MIB])
 def test_a_stream_of_any_size_comes_back(server: RunningServer, size: int) -> None:
-    """No size deadlocks, none is kept in memory whole."""
+    """Streams of any size pass, without a deadlock and without being kept in memory."""
     data = bytes(range(251)) * (size // 251) + bytes(size % 251)
 
     assert stream(server.address, data) == data
@@ -259,7 +259,7 @@ def mute(sock: socket.socket) -> None:
 
 @pytest.mark.parametrize(("serve", "size"), [(mute, 3), (silent, 40 * MIB), (deaf, 40 * MIB)])
 def test_a_stream_into_silence_is_a_time_out(serve: Serve, size: int) -> None:
-    """A server that swallows all can't make the client keep it all, or wait for ever."""
+    """The client's memory and time are limited when a server swallows everything."""
     with one_session(serve) as address, pytest.raises(EchoTimeout):
         stream(address, bytes(size))
 
@@ -281,3 +281,45 @@ def test_a_stream_s_source_may_fail(server: RunningServer) -> None:
         EchoStream(client).run(fail, len)
     with EchoClient(*server.address) as client, pytest.raises(OSError, match="Input/output"):
         EchoStream(client).run(chunks(b"one"), fail)
+
+
+def test_a_stream_whose_server_speaks_first_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sender's thread ends quietly when the connection is closed under it."""
+    struck: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", struck.append)
+    closed = threading.Event()
+
+    def read() -> bytes:
+        closed.wait(seconds(10))
+        return b"late"
+
+    with one_session(lambda sock: (sock.sendall(b"220 hello"), until_end(sock))[0]) as address:
+        with EchoClient(*address, timeout=seconds(10)) as client:
+            stream = EchoStream(client)
+            with pytest.raises(EchoMismatch):
+                stream.run(read, lambda _: None)
+        closed.set()
+        senders = [thread for thread in threading.enumerate() if "_send_all" in thread.name]
+        for thread in senders:
+            thread.join(seconds(10))
+
+    assert len(senders) == 1
+    assert struck == []
+
+
+def test_sending_nothing_changes_nothing(server: RunningServer) -> None:
+    """An empty message expects no byte back, and the next one is verified as usual."""
+    with EchoClient(*server.address, timeout=seconds(10)) as client:
+        client.send(b"")
+        echo = client.echo(b"hello") + client.echo(b"")
+        client.finish()
+
+    assert echo == b"hello"
+
+
+def test_an_end_with_nothing_missing_says_what_is_wrong() -> None:
+    """The server ended before all was sent; there are no 0 missing bytes to speak of."""
+    assert str(EchoEnded(5, 0)) == "the server ended the stream at offset 5, before all was sent"
+    assert str(EchoEnded(5, 1)).endswith("with 1 byte missing")

@@ -59,7 +59,7 @@ def test_a_loss_after_a_half_close_is_found() -> None:
 
     assert len(finding.case.payload) == 1
     assert finding.case.half_close
-    assert finding.problem == "the server ended the stream at offset 0, with 1 bytes missing"
+    assert finding.problem == "the server ended the stream at offset 0, with 1 byte missing"
 
 
 @pytest.mark.long
@@ -115,7 +115,7 @@ def test_a_fault_in_the_splitting_is_found() -> None:
 
 
 def test_a_fault_that_does_not_come_again_is_kept() -> None:
-    """What happened once is shown, though it can't be made smaller."""
+    """A failure that happens once is reported, though it can't be shrunk."""
     count = iter(range(10**6))
 
     def serve(sock: socket.socket) -> None:
@@ -143,7 +143,7 @@ while True:
 
 
 def test_a_server_that_is_gone_after_a_case_is_found() -> None:
-    """Where no connection can be made any more, the case before is the finding."""
+    """When no connection can be made any more, the previous case is the finding."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         words = [sys.executable, "-c", FRAGILE, str(listener.fileno())]
@@ -181,7 +181,7 @@ def passes(address: tuple[str, int], max_examples: int = 10) -> None:
 
 
 def test_our_own_server_passes() -> None:
-    """Whatever hypothesis thinks of, every byte comes back; sizes beyond all buffers, too."""
+    """Every payload that hypothesis draws comes back, also beyond all buffers."""
     with running_server() as server:
         passes(server.address, max_examples=40)
     largest = max(line["received_bytes"] for line in server.log.named("session.closed"))
@@ -190,7 +190,7 @@ def test_our_own_server_passes() -> None:
 
 
 def test_a_slow_line_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes on may take its time: a second for each 64 KiB, beside what every case has."""
+    """A case that makes progress may take a second more for each 64 KiB."""
     monkeypatch.setattr("echo.client.fuzz.WHOLE", 1)
     with running_server(faults=Faults(throttle=60_000)) as server:
         fuzzer = Fuzzer(
@@ -220,13 +220,13 @@ def program(port: int, *words: str) -> Iterator[tuple[str, int]]:
 
 
 def answers(port: int) -> bool:
-    """Say whether somebody listens there."""
+    """Return whether somebody listens there."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:
-    """Give a port that is free now, for a program that can't pick one itself."""
+    """Return a port that is free now, for a program that can't pick one itself."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -244,7 +244,7 @@ def test_socat_s_pipe_passes() -> None:
 
 
 def test_socat_with_cat_passes() -> None:
-    """A process of its own for each session."""
+    """Passes: socat runs a process for each session."""
     port = free_port()
     listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
     with program(port, need("socat"), listen, "EXEC:cat") as address:
@@ -290,7 +290,7 @@ service echo
 
 
 def test_inetd_s_own_echo_passes(tmp_path: Path) -> None:
-    """The ancestor of all echo servers, as xinetd has it built in."""
+    """Xinetd's built-in echo service passes."""
     if os.geteuid():
         pytest.skip("xinetd has to be started as root")
     port = free_port()
@@ -310,7 +310,7 @@ def test_payloads_keep_to_their_size(payload: bytes) -> None:
 
 
 def test_a_payload_shrinks_to_the_smallest_from_wherever_it_was_found() -> None:
-    """None stays at the edge of a power of two, where it may have been found first."""
+    """Payloads found at the edge of a power of two shrink past it."""
     quiet = settings(database=None)
     found = {
         len(find(payloads(), lambda x: len(x) > 5000, settings=quiet, random=random.Random(seed)))
@@ -322,7 +322,7 @@ def test_a_payload_shrinks_to_the_smallest_from_wherever_it_was_found() -> None:
 
 @given(payload=payloads(0))
 def test_the_smallest_payload_is_none(payload: bytes) -> None:
-    """Nothing is a payload, too."""
+    """An empty payload is sent as well."""
     assert payload == b""
 
 

@@ -22,7 +22,7 @@ def collected(values: list[int]) -> Latencies:
 
 @given(values=st.lists(NANOSECONDS, min_size=1, max_size=50))
 def test_figures_are_those_of_the_values(values: list[int]) -> None:
-    """Least, mean, most and deviation are exact."""
+    """Minimum, mean, maximum and deviation are exact."""
     latencies = collected(values)
     mean, deviation = statistics.fmean(values), statistics.pstdev(values)
 
@@ -37,7 +37,7 @@ def test_figures_are_those_of_the_values(values: list[int]) -> None:
 
 @given(values=st.lists(NANOSECONDS, min_size=1, max_size=50), percent=st.floats(0.1, 100))
 def test_a_percentile_is_a_value_to_three_digits(values: list[int], percent: float) -> None:
-    """As many values as the percentage says do not exceed it."""
+    """A percentile is exceeded by no more values than its percentage leaves."""
     got = collected(values).percentile(percent)
     rank = max(1, int(percent * len(values) / 100 + 0.5))
     want = sorted(values)[rank - 1]
@@ -58,7 +58,7 @@ def test_batches_change_nothing() -> None:
 
 
 def test_nothing_has_no_figures() -> None:
-    """Figures of nothing are None, not zero."""
+    """Without latencies all figures are None."""
     latencies = Latencies()
 
     assert latencies.min_ms is latencies.avg_ms is latencies.max_ms is None

@@ -28,7 +28,7 @@ LIMITS = {"timeout": seconds(60), "check": False}
 
 
 def locust(folder: Path, *flags: str) -> list[str]:
-    """Give a command line of Locust, for the file that the documentation shows."""
+    """Return a command line of Locust, for the file that the documentation shows."""
     file = folder / "locustfile.py"
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     file.write_text(code)
@@ -36,7 +36,7 @@ def locust(folder: Path, *flags: str) -> list[str]:
 
 
 def figures(output: str) -> dict[str, Any]:
-    """Give Locust's figures by the name of the request."""
+    """Return Locust's figures by the name of the request."""
     return {entry["name"]: entry for entry in json.loads(output)}
 
 
@@ -95,3 +95,37 @@ def test_what_goes_wrong_is_a_failure(tmp_path: Path) -> None:
     assert (wrong.returncode, refused.returncode) == (1, 1)
     assert echo["num_failures"] == echo["num_requests"] > 0
     assert connect["num_failures"] == connect["num_requests"] > 0
+
+
+def test_the_host_may_be_written_as_locust_s_page_suggests(tmp_path: Path) -> None:
+    """A scheme before it and a slash after it are skipped."""
+    with running_server() as server:
+        done = subprocess.run(
+            locust(
+                tmp_path,
+                *("--host", f"http://127.0.0.1:{server.port}/"),
+                *("--users", "1", "--run-time", "1s", "--json"),
+            ),
+            capture_output=True,
+            text=True,
+            **LIMITS,  # type: ignore[call-overload]
+        )
+    echo = figures(done.stdout)["echo"]
+
+    assert done.returncode == 0, done.stderr
+    assert echo["num_requests"] > echo["num_failures"] == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "127.0.0.1:nope"])
+def test_a_host_that_can_t_be_is_one_line_and_the_end(host: str, tmp_path: Path) -> None:
+    """The run ends before each user fails in turn."""
+    done = subprocess.run(
+        locust(tmp_path, "--host", host, "--users", "3"),
+        capture_output=True,
+        text=True,
+        **LIMITS,  # type: ignore[call-overload]
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.count(f"can't use the host {host}: the port must be ") == 1
+    assert "Traceback" not in done.stderr

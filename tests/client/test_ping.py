@@ -88,7 +88,7 @@ def test_a_slow_reply_has_a_deadline_in_all() -> None:
 
 
 def test_after_a_loss_the_next_one_connects_anew() -> None:
-    """One lost ping does not take the others with it."""
+    """After a lost ping the next one succeeds."""
     with (
         planted.planted(planted.resets_after(64)) as address,
         Pinger(*address, timeout=seconds(5)) as pinger,
@@ -100,7 +100,7 @@ def test_after_a_loss_the_next_one_connects_anew() -> None:
 
 
 def test_a_refused_connection_is_a_loss_an_unknown_host_is_an_error() -> None:
-    """A server may come back, a name that doesn't exist won't."""
+    """A refused connection is a lost ping; a name that doesn't exist is an error."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     with Pinger(*address) as refused:
@@ -113,7 +113,7 @@ def test_a_refused_connection_is_a_loss_an_unknown_host_is_an_error() -> None:
 
 
 def test_a_name_that_is_lost_later_is_a_loss() -> None:
-    """Where a network goes, its name servers go with it, and the ping is there to see that."""
+    """After a first connection, a name that can't be resolved is a lost ping."""
     with (
         planted.planted(planted.right) as (host, port),
         Pinger(host, port, reconnect=True) as pinger,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echo.client.plan import NS, Schedule
-from echo.client.sessions import READ, WRITE, LoadSession, State, Trouble
+from echo.client.sessions import READ, WRITE, FailureKind, LoadSession, State
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -28,25 +28,25 @@ class Owner:
         self.told: list[object] = []
 
     def is_free(self, session: LoadSession) -> None:
-        """Hear that a session is free."""
+        """Note that a session is free."""
         self.told.append(session)
 
     def has_finished(self, session: LoadSession) -> None:
-        """Hear that an exchange is over."""
+        """Note that an exchange is over."""
         self.told.append(session.size)
 
     def has_ended(self, session: LoadSession) -> None:
-        """Hear that a session is over."""
+        """Note that a session is over."""
         self.told.append(session.state)
 
-    def has_failed(self, session: LoadSession, trouble: Trouble, error: Exception) -> None:
-        """Hear that a session has failed."""
+    def has_failed(self, session: LoadSession, trouble: FailureKind, error: Exception) -> None:
+        """Note that a session has failed."""
         self.told.append((session.state, trouble, type(error)))
 
 
 @pytest.fixture
 def owner() -> Iterator[Owner]:
-    """Give an owner whose selector is closed in the end."""
+    """Return an owner whose selector is closed in the end."""
     owner = Owner()
     yield owner
     owner.selector.close()
@@ -54,7 +54,7 @@ def owner() -> Iterator[Owner]:
 
 @pytest.fixture
 def pair(owner: Owner) -> Iterator[tuple[LoadSession, socket.socket]]:
-    """Give a session that is connected, and the other end of its connection."""
+    """Return a session that is connected, and the other end of its connection."""
     session = LoadSession(1, owner)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         session.adopt(socket.create_connection(listener.getsockname()))
@@ -116,7 +116,7 @@ def test_a_reset_before_the_exchange_is_a_refusal(
     reset(peer, owner)
     session.begin(b"hello")
 
-    assert owner.told[1:] == [(State.CLOSED, Trouble.REFUSED, ConnectionResetError)]
+    assert owner.told[1:] == [(State.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
 
 
 def test_a_reset_before_the_end_is_counted(
@@ -127,22 +127,22 @@ def test_a_reset_before_the_end_is_counted(
     reset(peer, owner)
     session.end()
 
-    assert owner.told[1:] == [(State.CLOSED, Trouble.REFUSED, ConnectionResetError)]
+    assert owner.told[1:] == [(State.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
 
 
 def test_an_address_that_can_t_be_had_fails_at_once(owner: Owner) -> None:
-    """What the system refuses without asking anybody is no connection that is under way."""
+    """A connection that the system refuses at once is a failure at once."""
     session = LoadSession(1, owner)
     session.connect(socket.AF_INET, ("255.255.255.255", 9))
 
     assert session.closed
     ((_, trouble, error),) = owner.told  # type: ignore[misc]
-    assert trouble in (Trouble.OTHER, Trouble.REFUSED)
+    assert trouble in (FailureKind.OTHER, FailureKind.REFUSED)
     assert issubclass(error, OSError)
 
 
 def test_a_schedule_shows_how_far_it_is() -> None:
-    """What is left and what is taken add up."""
+    """The exchanges taken and those left add up."""
     schedule = Schedule(10, 0, NS)
     schedule.take(4)
 

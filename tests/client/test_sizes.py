@@ -31,7 +31,7 @@ def test_a_range_is_drawn_whole() -> None:
 
 
 def test_a_choice_keeps_its_weights() -> None:
-    """A choice is drawn as often as its weight says."""
+    """Weighted sizes are drawn in proportion to their weights."""
     counts = drawn("64*9,1k")
 
     assert set(counts) == {64, 1024}
@@ -39,7 +39,7 @@ def test_a_choice_keeps_its_weights() -> None:
 
 
 def test_a_choice_may_hold_ranges() -> None:
-    """What is chosen from may be ranges."""
+    """Weighted sizes may be ranges."""
     assert set(drawn("1-2, 5")) == {1, 2, 5}
 
 
@@ -76,7 +76,7 @@ def test_an_exponential_has_its_mean() -> None:
     ],
 )
 def test_nonsense_is_refused(text: str) -> None:
-    """What can't be meant is one line that names the field."""
+    """A value out of range is one line that names the field."""
     with pytest.raises(BadLimit) as caught:
         parse_sizes(text)
 

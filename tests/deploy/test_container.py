@@ -37,11 +37,9 @@ def build_needs() -> set[str]:
     """Give the files and folders that the package is built from."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    metadata, options = setup["metadata"], setup["options.data_files"]
-    data = [name for names in options.values() for name in names.split()]
-    described = metadata["long_description"].removeprefix("file:").strip()
-    licences = metadata["license_files"].split()
-    return {"echo", "pyproject.toml", "setup.cfg", "setup.py", described, *licences, *data}
+    data = [name for names in setup["options.data_files"].values() for name in names.split()]
+    licences = setup["metadata"]["license_files"].split()
+    return {"echo", "pyproject.toml", "setup.cfg", "setup.py", "README.md", *licences, *data}
 
 
 def test_the_image_gets_all_that_the_package_is_built_from() -> None:

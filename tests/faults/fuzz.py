@@ -17,11 +17,10 @@ import cyclopts
 
 from echo import cli
 from echo.limits import BadLimit
-from echo.logs.feed import LINE_BYTES, Feed
 from echo.logs.files import LogFile
-from echo.logs.lines import bounded_line
-from echo.logs.passing import lines_of
+from echo.logs.lines import render
 from echo.logs.pretty import pretty
+from echo.logs.reader import LINE_BYTES, SanitizedLines, read_lines
 from echo.server.handler import preview
 from echo.server.proxy import Proxies
 from echo.server.session import SessionEnd
@@ -36,7 +35,7 @@ def fuzz_preview(data: bytes) -> None:
     """Show a payload: short, printable, and in a line that is one line."""
     shown = preview(data)
     assert shown.isprintable() or not shown
-    (line,) = vocabulary.parse(bounded_line("debug", "session.data", {"preview": shown}))
+    (line,) = vocabulary.parse(render({"event": "session.data", "preview": shown}))
     assert line["preview"] == shown
 
 
@@ -45,34 +44,35 @@ def fuzz_line(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     half = len(text) // 2
     fields = {"error": text[:half] * 50, "where": text[half:], "n": len(data) << 70}
-    (line,) = vocabulary.parse(bounded_line("error", "server.error", fields))
+    (line,) = vocabulary.parse(render({"event": "server.error", **fields}))
     assert line["event"] == "server.error"
 
 
 def fuzz_pretty(data: bytes) -> None:
     """Show any line of a log: one line, in which nothing moves the cursor."""
-    for line in lines_of(io.BytesIO(data)):
+    for line in data.split(b"\n"):
         plain = pretty(line, colors=False)
         assert not any(ord(c) < 32 or 126 < ord(c) < 160 for c in plain), repr(plain)
         assert len(pretty(line, colors=True).splitlines()) <= 1
 
 
-def fuzz_journal(data: bytes) -> None:
-    """Read any file: one line out for each line in, whatever stands in it."""
-    lines = list(lines_of(io.BytesIO(data)))
-    assert len(lines) == data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
-    assert all(b"\n" not in line and len(line) <= LINE_BYTES for line in lines)
+def fuzz_reader(data: bytes) -> None:
+    """Read any file: no more lines than it has, each bounded."""
+    lines = list(read_lines(LogFile("x", "x", io.BytesIO(data))))
+    assert len(lines) <= data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    assert all(len(line.text) <= LINE_BYTES for line in lines)
 
 
-def fuzz_feed(data: bytes) -> None:
-    """Tame any file for the journal's tables: a line or its mark for each, and a place for each."""
-    feed = Feed([LogFile("x", "x", io.BytesIO(data)), LogFile("y", "y", io.BytesIO(b"{}\n"))])
-    tamed = b"".join(feed.blocks())
-    lines = data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
-    assert tamed.count(b"\n") == feed.rows == lines + 1
-    assert not {*tamed} & {*b"\0\x02\r"}
-    assert max(map(len, tamed.decode().split("\n"))) <= LINE_BYTES
-    assert feed.place(lines) == ("y", 1)
+def fuzz_sanitized(data: bytes) -> None:
+    """Sanitize any file: a line or its mark for each, and a place for each."""
+    files = [LogFile("x", "x", io.BytesIO(data)), LogFile("y", "y", io.BytesIO(b"{}\n"))]
+    lines = SanitizedLines(files)
+    clean = b"".join(lines.blocks())
+    count = data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+    assert clean.count(b"\n") == lines.rows == count + 1
+    assert not {*clean} & {*b"\0\x02\r"}
+    assert max(map(len, clean.decode().split("\n"))) <= LINE_BYTES
+    assert lines.place(count) == ("y", 1)
 
 
 def fuzz_settings(data: bytes) -> None:
@@ -100,8 +100,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "preview": fuzz_preview,
     "line": fuzz_line,
     "pretty": fuzz_pretty,
-    "journal": fuzz_journal,
-    "feed": fuzz_feed,
+    "reader": fuzz_reader,
+    "sanitized": fuzz_sanitized,
     "settings": fuzz_settings,
     "proxy": fuzz_proxy,
 }
@@ -114,8 +114,15 @@ SEEDS = {
         b'{"event":null,"exc_info":true,"stack":"\\u001b[2J","level":[],"logger":{"a":1}}',
         b'{"event":"x","exc_info":[1,2,3],"logger_name":"\\ud800"}\n{"torn',
     ],
-    "journal": [b'{"event":1}\r\n\n{"torn'],
-    "feed": [b'{"timestamp":"2026-01-31T10:00:00.000001Z"\r\n\n\xff\0\x01\x02{"torn', b"\r\r\n\r"],
+    "reader": [
+        b'{"log":"{\\"timestamp\\":1","stream":"x"}\n{"MESSAGE":[123,34]}\n\xef\xbb\xbf{"timestamp":"',
+        b'2026-01-31T10:00:00Z stdout P {"timest\n2026-01-31T10:00:00Z stdout F amp":1}\nx | {"t',
+        b'{"event":1}\r\n\n{"torn',
+    ],
+    "sanitized": [
+        b'{"timestamp":"2026-01-31T10:00:00.000001Z"\r\n\n\xff\0\x01\x02{"torn',
+        b"\r\r\n\r",
+    ],
     "settings": [
         b"[serve]\nport = 9000\nmax-sessions = 5\n",
         b'[serve]\nlog-file = "x"\nidle_timeout = inf\n',

@@ -57,6 +57,38 @@ def stubborn(_: str) -> None:
     systemd.SEND_TIMEOUT = 1000.0
 
 
+# -- the log --------------------------------------------------------------------------------
+
+
+def rotation(fault: str) -> None:
+    """Let the first new log file not be had, twice, after the full one was renamed.
+
+    `rotation:shipped` for want of a descriptor, while another program takes the full file away;
+    `rotation:readonly` since the file system has become read-only, so that no name comes back.
+    """
+    number = errno.EMFILE if fault == "shipped" else errno.EROFS
+    failures = [number, number]
+    real = {name: getattr(os, name) for name in ("open", "rename", "replace")}
+
+    def bad_open(path: str | Path, flags: int, *more: Any, **named: Any) -> int:
+        full = Path(f"{path}.1")
+        if flags & os.O_CREAT and (len(failures) == 1 or (failures and full.exists())):
+            if fault == "shipped" and full.exists():
+                real["rename"](full, f"{path}.99")
+            raise OSError(failures.pop(), f"injected {fault}")
+        return int(real["open"](path, flags, *more, **named))
+
+    def bad(name: str) -> Callable[..., Any]:
+        def rename(*paths: Any) -> Any:
+            if fault == "readonly" and len(failures) == 1:
+                raise OSError(errno.EROFS, "injected readonly")
+            return real[name](*paths)
+
+        return rename
+
+    os.open, os.rename, os.replace = bad_open, bad("rename"), bad("replace")
+
+
 # -- the listening socket -------------------------------------------------------------------
 
 

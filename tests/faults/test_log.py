@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ import pytest
 
 from tests import vocabulary
 from tests.faults.peers import echoes, pause
-from tests.waiting import wait_until
+from tests.faults.test_start import serve
+from tests.process import ROOT
+from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,9 +225,9 @@ def test_a_removed_folder(daemon: Start, connect: Peers, tmp_path: Path) -> None
 def test_a_renamed_file_under_load(daemon: Start, connect: Peers) -> None:
     """What logrotate does, again and again, while sessions come and go: no line is lost."""
     process = daemon(fault="brisk")
-    for turn in range(9, 0, -1):
+    for number in range(9, 0, -1):
         sessions(process, connect, 20)
-        process.log.rename(process.log.with_name(f"echo.jsonl.{turn}"))
+        process.log.rename(process.log.with_name(f"echo.jsonl.{number}"))
         process.send(signal.SIGHUP)
         wait_until(process.log.exists)
     sessions(process, connect, 20)
@@ -232,6 +235,53 @@ def test_a_renamed_file_under_load(daemon: Start, connect: Peers) -> None:
 
     assert len(closed) == 200
     assert len(process.events("log.reopened")) == 9
+
+
+def refused(process: DaemonProcess) -> tuple[int, bytes]:
+    """Start a second daemon on the same log; return its exit code and what it says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "echo", "serve", "--port", "0", "--log-file", str(process.log)],
+        cwd=process.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=False,
+        timeout=seconds(20),
+    )
+    return done.returncode, done.stderr
+
+
+def test_two_daemons_on_one_log(daemon: Start, connect: Peers) -> None:
+    """The second is refused, with the first one's pid; after a rotation and a HUP, too."""
+    process = daemon("--log-max-size", "5000", fault="brisk")
+    answers = [refused(process)]
+    sessions(process, connect, 20)
+    wait_until(process.log.with_name("echo.jsonl.1").exists)
+    answers.append(refused(process))
+    process.log.rename(process.log.with_name("echo.jsonl.9"))
+    process.send(signal.SIGHUP)
+    process.wait_for("log.reopened")
+    answers.append(refused(process))
+
+    assert answers == 3 * [
+        (
+            73,
+            f"echod: serve: can't open the log {process.log}: the process with pid {process.pid} "
+            "writes to it; name another with --log-file, or - for standard output\n".encode(),
+        )
+    ]
+
+
+def test_a_loop_of_links(tmp_path: Path) -> None:
+    """A log whose name leads nowhere can't be opened, and the start says so."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    code, said = serve(tmp_path, "--port", "0", "--log-file", "a")
+
+    assert code == 73
+    assert said == (
+        b"echod: serve: can't open the log a: Too many levels of symbolic links; "
+        b"name another with --log-file, or - for standard output\n"
+    )
 
 
 def test_a_new_file_that_can_t_be_had(daemon: Start, connect: Peers, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from echo import EchoClient, EchoServer
-from echo.logs.lines import bounded_line
+from echo.logs.lines import render
 from echo.testing import running_server
 from tests import vocabulary
 from tests.faults.peers import fill
@@ -48,7 +48,7 @@ def test_a_logger_that_raises(server: RunningServer) -> None:
 
 def test_a_value_without_a_text() -> None:
     """Even a field that can't be shown leaves one strict line."""
-    (line,) = vocabulary.parse(bounded_line("info", "x", {"odd": Raising(), "n": 1 << 70}))
+    (line,) = vocabulary.parse(render({"event": "x", "odd": Raising(), "n": 1 << 70}))
 
     assert line["odd"] == "<Raising>"
 
@@ -131,6 +131,6 @@ def test_no_error_is_no_event(server: RunningServer) -> None:
 def test_no_line_is_longer_than_it_may_be(text: str) -> None:
     """However a text grows when it is escaped, the line is one, strict, and keeps its end."""
     fields: dict[str, Any] = {"error": text, "exception": text + "the end"}
-    (line,) = vocabulary.parse(bounded_line("error", "server.error", fields))
+    (line,) = vocabulary.parse(render({"event": "server.error", **fields}))
 
     assert "the end" in line["exception"]

@@ -6,13 +6,14 @@ import json
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from echo.logs.database import LogDatabase
 from echo.logs.files import open_all
 from echo.logs.filters import Filter, Matcher
-from echo.logs.journal import Journal
-from echo.logs.moments import BadMoment, moment
+from echo.logs.times import BadTime, parse_time
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +41,8 @@ FILTERS = [
 def test_both_ways_let_the_same_lines_through(wanted: Filter, log: Path, events: Events) -> None:
     """Line by line and in SQL, a filter means the same."""
     matcher = Matcher(wanted)
-    with Journal(open_all([str(log)]), wanted) as journal:
-        rows = [row for (row,) in journal.rows("SELECT row FROM chosen ORDER BY row")]
+    with LogDatabase(open_all([str(log)]), wanted) as database:
+        rows = [row for (row,) in database.rows("SELECT row FROM chosen ORDER BY row")]
 
     assert rows == [n for n, event in enumerate(events) if matcher.matches(event)]
 
@@ -68,8 +69,8 @@ def test_both_ways_agree_about_odd_events(wanted: Filter, tmp_path: Path) -> Non
     path = tmp_path / "odd.jsonl"
     path.write_text("".join(json.dumps(event) + "\n" for event in events) + "foreign\n")
     matcher = Matcher(wanted)
-    with Journal(open_all([str(path)]), wanted) as journal:
-        rows = [row for (row,) in journal.rows("SELECT row FROM chosen ORDER BY row")]
+    with LogDatabase(open_all([str(path)]), wanted) as database:
+        rows = [row for (row,) in database.rows("SELECT row FROM chosen ORDER BY row")]
 
     assert rows == [n for n, event in enumerate([*events, None]) if matcher.matches(event)]
     assert bool(rows) == (not wanted.reasons)
@@ -105,9 +106,23 @@ def test_an_unknown_level_is_never_left_out() -> None:
         ("2026-01-31 15:00", "2026-01-31T15:00"),
         ("2026-01-31", "2026-01-31T00:00"),
         ("2026-01-31T15:00-01:00", "2026-01-31T16:00"),
+        ("2026-01-31t15:00:05.5 utc", "2026-01-31T15:00:05.5"),
+        ("2026-01-31T15", "2026-01-31T15:00"),
+        ("20260131", "2026-01-31T00:00"),
+        ("now", "2026-03-31T10:00"),
+        ("Today", "2026-03-31T00:00"),
+        ("yesterday", "2026-03-30T00:00"),
+        ("yesterday 9:30", "2026-03-30T09:30"),
+        ("@1738200000", "2025-01-30T01:20"),
         ("09:30", "2026-03-31T09:30"),
+        ("9:30", "2026-03-31T09:30"),
+        ("9:30+02:00", "2026-03-31T07:30"),
         ("15:00", "2026-03-30T15:00"),
         ("10 min ago", "2026-03-31T09:50"),
+        ("10 min AGO", "2026-03-31T09:50"),
+        ("2h", "2026-03-31T08:00"),
+        ("1h30m", "2026-03-31T08:30"),
+        ("1.5 hours", "2026-03-31T08:30"),
         ("10min", "2026-03-31T09:50"),
         ("-10 min", "2026-03-31T09:50"),
         ("1 hour 30 minutes ago", "2026-03-31T08:30"),
@@ -115,9 +130,9 @@ def test_an_unknown_level_is_never_left_out() -> None:
         ("1 month ago", "2026-02-28T10:00"),
     ],
 )
-def test_moments_are_read_as_people_write_them(text: str, found: str) -> None:
+def test_times_are_read_as_people_write_them(text: str, found: str) -> None:
     """ISO times, times of day, and how long ago, all in UTC."""
-    assert moment(text, NOW) == datetime.fromisoformat(found).replace(tzinfo=UTC)
+    assert parse_time(text, NOW) == datetime.fromisoformat(found).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +148,43 @@ def test_a_time_of_day_ends_what_since_begins(since: str, until: str, found: str
     """`--since 15:00 --until 15:10` is ten minutes, also at five past, and over midnight."""
     begin = datetime.fromisoformat(since).replace(tzinfo=UTC)
 
-    assert moment(until, NOW, begin) == datetime.fromisoformat(found).replace(tzinfo=UTC)
+    assert parse_time(until, NOW, begin) == datetime.fromisoformat(found).replace(tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "ago", "soon", "2026-13-01", "99999999 years ago"])
-def test_what_is_no_moment_says_so(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            " ",
+            "ago",
+            "soon",
+            "2026",
+            "2026-01",
+            "2026-13-01",
+            "2026-W05-1",
+            "9",
+            "9:5",
+            "24:00",
+        ),
+        *("12:60", "5", "1 fortnight", "1.5 months", "99999999 years ago", "@1e9", "@" + "9" * 20),
+    ],
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
     """Anything else is an error with the text in it."""
-    with pytest.raises(BadMoment):
-        moment(text, NOW)
+    with pytest.raises(BadTime):
+        parse_time(text, NOW)
+
+
+def test_a_zone_is_that_of_times_that_name_none() -> None:
+    """Times, times of day and days by name are in it; what names its own zone is not."""
+    zone = ZoneInfo("Europe/Berlin")
+    found = [
+        parse_time(text, NOW, None, zone).isoformat()
+        for text in ("2026-03-31T09:30", "9:30", "today", "9:30Z", "1 month ago")
+    ]
+
+    assert found == [
+        *("2026-03-31T07:30:00+00:00", "2026-03-31T07:30:00+00:00", "2026-03-30T22:00:00+00:00"),
+        *("2026-03-31T09:30:00+00:00", "2026-02-28T11:00:00+00:00"),
+    ]

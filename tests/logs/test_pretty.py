@@ -6,13 +6,13 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echo.logs.lines import json_line
+from echo.logs.lines import render
 from echo.logs.pretty import pretty
 
 
 def test_nested_values_are_shown_whole() -> None:
     """Limits and other structures are shown as they are written."""
-    shown = pretty(json_line("info", "server.started", {"limits": {"a": 1}}), colors=False)
+    shown = pretty(render({"event": "server.started", "limits": {"a": 1}}), colors=False)
 
     assert 'limits={"a":1}' in shown.replace("'", "")
 
@@ -28,7 +28,7 @@ def test_no_line_moves_the_cursor(data: bytes) -> None:
 @given(value=st.text(max_size=100), name=st.text(max_size=10))
 def test_no_field_moves_the_cursor(value: str, name: str) -> None:
     """Nor does anything in an event's fields."""
-    shown = pretty(json_line("info", "session.data", {name: value}), colors=False)
+    shown = pretty(render({"event": "session.data", name: value}), colors=False)
 
     assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in shown)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import threading
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import structlog
@@ -16,8 +19,8 @@ from hypothesis import strategies as st
 from echo.limits import LOG_FIELD_CHARS
 from echo.logs import sinks, writer
 from echo.logs.eventlog import EventLog
-from echo.logs.lines import json_line
-from echo.logs.sinks import FileSink, StreamSink, TerminalSink, Unfinished
+from echo.logs.lines import render, stamp
+from echo.logs.sinks import FileSink, StreamSink, TerminalSink
 from echo.logs.writer import LogWriter
 from tests import vocabulary
 from tests.waiting import seconds, wait_until
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Memory:
-    """A sink in memory that can fail halfway, or block."""
+    """A sink in memory that can take only a part, fail, or block."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -37,14 +40,15 @@ class Memory:
         self.reopened: list[bytes] = []
         self.closed = False
 
-    def write(self, lines: bytes) -> None:
+    def write(self, lines: bytes) -> int:
         """Take what there is room for."""
         self.gate.wait(seconds(10))
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
         taken = lines[: self.room]
         self.data += taken
         self.room -= len(taken)
-        if len(taken) < len(lines):
-            raise Unfinished(OSError(28, "No space left on device"), lines[len(taken) :])
+        return len(taken)
 
     def reopen(self) -> bool:
         """Begin anew."""
@@ -161,6 +165,47 @@ def test_a_sink_that_blocks_doesn_t_keep_the_end() -> None:
     sink.gate.set()
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [OSError("x"), RuntimeError("x"), MemoryError()])
+def test_nothing_but_its_close_ends_the_thread(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a sink raises, lines wait until it works again, and HUP is answered."""
+    sink = Memory()
+    log = LogWriter(sink)
+    tried = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(sink, "write", raising(error))
+        patch.setattr(sink, "reopen", raising(error, tried))
+        log.put(b"first\n")
+        log.reopen(Path("new"))
+        tried.wait(seconds(10))
+    log.put(b"second\n")
+    log.reopen(Path("new"))
+    wait_until(lambda: sink.reopened)
+    alive = log.thread.is_alive()
+    written = log.close(seconds(10))
+    first, *others = sink.reopened[0].splitlines()
+    others.remove(b"second")
+
+    assert alive
+    assert written
+    assert first == b"first"
+    assert [json.loads(line)["event"] for line in others] == ["server.error"]
+    assert not log.thread.is_alive()
+
+
+def raising(error: Exception, called: threading.Event | None = None) -> Any:
+    """Return a function that raises, and sets an event when it is called."""
+
+    def fail(*_: object) -> NoReturn:
+        if called:
+            called.set()
+        raise error
+
+    return fail
+
+
 def test_reopening_comes_between_lines() -> None:
     """What was logged before goes to the old file, what comes after to the new one."""
     sink = Memory()
@@ -215,39 +260,38 @@ def test_reopening_on_a_full_disk_leaves_no_half_line() -> None:
     assert log.dropped == 0
 
 
-def test_reopening_the_same_file_goes_on_in_the_middle_of_a_line(tmp_path: Path) -> None:
+def test_reopening_the_same_file_goes_on_in_the_middle_of_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """HUP without a rename, while a full disk has torn a line: the same file gets its end."""
-    disk = FileSink(tmp_path / "log")
-    sink = Halfway(disk)
-    log = LogWriter(sink)
-    log.put(b"first\n")
-    log.put(b"second\n")
-    wait_until(lambda: disk.path.read_bytes() == b"first\nse")
-    log.reopen(disk.path)
-    wait_until(lambda: b"log.reopened" in disk.path.read_bytes())
+    path = tmp_path / "log"
+    log = LogWriter(FileSink(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", FullDisk(8).write)
+        log.put(b"first\n")
+        log.put(b"second\n")
+        wait_until(lambda: path.read_bytes() == b"first\nse")
+    log.reopen(path)
+    wait_until(lambda: b"log.reopened" in path.read_bytes())
     log.close(seconds(10))
 
-    assert disk.path.read_bytes().startswith(b"first\nsecond\n{")
+    assert path.read_bytes().startswith(b"first\nsecond\n{")
 
 
-class Halfway:
-    """A file on a disk that is full after eight bytes, until it is opened anew."""
+class FullDisk:
+    """What `os.write` is on a disk with room for so many bytes."""
 
-    def __init__(self, disk: FileSink) -> None:
-        self.write = self._write_some
-        self.close = disk.close
-        self._disk = disk
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._write = os.write
 
-    def _write_some(self, lines: bytes) -> None:
-        if not lines[8:]:
-            raise Unfinished(OSError(28, "No space left on device"), lines)
-        self._disk.write(lines[:8])
-        raise Unfinished(OSError(28, "No space left on device"), lines[8:])
-
-    def reopen(self) -> bool:
-        """Find that there is room again."""
-        self.write = self._disk.write
-        return self._disk.reopen()
+    def write(self, fd: int, data: bytes) -> int:
+        """Write what there is room for."""
+        if not self._room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self._write(fd, data[: self._room])
+        self._room -= written
+        return written
 
 
 def test_a_log_that_can_t_be_reopened_says_so_in_the_old_one(tmp_path: Path) -> None:
@@ -273,14 +317,20 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_turns_between_lines(tmp_path: Path) -> None:
+def write_all(sink: FileSink, lines: bytes) -> None:
+    """Write lines until all of them are written."""
+    while lines:
+        lines = lines[sink.write(lines) :]
+
+
+def test_a_file_rotates_between_lines(tmp_path: Path) -> None:
     """No file exceeds its size, no line is torn or lost, the oldest file goes."""
     path = tmp_path / "log"
     sink = FileSink(path, max_bytes=100, keep=2)
     lines = [b"line %02d\n" % number for number in range(40)]  # 8 bytes each, 12 a file
-    sink.write(b"".join(lines[:30]))
+    write_all(sink, b"".join(lines[:30]))
     for line in lines[30:]:
-        sink.write(line)
+        write_all(sink, line)
     sink.close()
 
     assert names(tmp_path) == ["log", "log.1", "log.2"]
@@ -292,7 +342,7 @@ def test_a_file_turns_between_lines(tmp_path: Path) -> None:
 def test_a_file_that_keeps_none_begins_again(tmp_path: Path) -> None:
     """With nothing to keep, a full file is begun anew."""
     sink = FileSink(tmp_path / "log", max_bytes=10, keep=0)
-    sink.write(b"first...\nsecond..\n")
+    write_all(sink, b"first...\nsecond..\n")
     sink.close()
 
     assert (tmp_path / "log").read_bytes() == b"second..\n"
@@ -302,7 +352,7 @@ def test_a_file_that_keeps_none_begins_again(tmp_path: Path) -> None:
 def test_a_line_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
     """A line is never torn, even where it is too long."""
     sink = FileSink(tmp_path / "log", max_bytes=10, keep=5)
-    sink.write(b"short\n" + b"x" * 50 + b"\nshort\n")
+    write_all(sink, b"short\n" + b"x" * 50 + b"\nshort\n")
     sink.close()
 
     assert (tmp_path / "log.2").read_bytes() == b"short\n"
@@ -310,7 +360,7 @@ def test_a_line_longer_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_file_that_somebody_else_moved_is_not_moved_again(tmp_path: Path) -> None:
-    """The turn leaves alone what stands in the file's place by now."""
+    """A rotation leaves alone what has taken the file's place."""
     path = tmp_path / "log"
     sink = FileSink(path, max_bytes=10)
     sink.write(b"first...\n")
@@ -323,8 +373,8 @@ def test_a_file_that_somebody_else_moved_is_not_moved_again(tmp_path: Path) -> N
     assert not (tmp_path / "log.1").exists()
 
 
-def test_a_turn_makes_the_folder_anew(tmp_path: Path) -> None:
-    """When somebody took the folder away, the next turn begins a file where it belongs."""
+def test_a_rotation_makes_the_folder_again(tmp_path: Path) -> None:
+    """When the folder was taken away, the next rotation makes it, and a file in it."""
     path = tmp_path / "folder" / "log"
     sink = FileSink(path, max_bytes=10)
     sink.write(b"first...\n")
@@ -337,15 +387,15 @@ def test_a_turn_makes_the_folder_anew(tmp_path: Path) -> None:
     assert path.read_bytes() == b"second..\n"
 
 
-def test_a_turn_that_fails_loses_nothing_and_is_made_up_for(tmp_path: Path) -> None:
-    """Where no new file can be had the old one goes on, too long, until one can."""
+def test_a_rotation_that_fails_loses_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    """While no new file can be had the old one grows beyond its size."""
     path = tmp_path / "folder" / "log"
     sink = FileSink(path, max_bytes=20)
     sink.write(b"first...\n")
     moved = path.rename(tmp_path / "moved")
     path.parent.rmdir()
     path.parent.write_bytes(b"a file in the folder's place")
-    sink.write(b"second..\nthird...\nfourth..\n")
+    write_all(sink, b"second..\nthird...\nfourth..\n")
     path.parent.unlink()
     sink.write(b"fifth...\n")
     sink.close()
@@ -354,7 +404,7 @@ def test_a_turn_that_fails_loses_nothing_and_is_made_up_for(tmp_path: Path) -> N
     assert path.read_bytes() == b"fifth...\n"
 
 
-def test_a_turn_that_failed_halfway_moves_nothing_twice(tmp_path: Path) -> None:
+def test_a_rotation_that_failed_halfway_moves_nothing_twice(tmp_path: Path) -> None:
     """However often the newest file can't be moved, no older one falls off the end."""
     path = tmp_path / "log"
     for number in range(4):
@@ -364,40 +414,154 @@ def test_a_turn_that_failed_halfway_moves_nothing_twice(tmp_path: Path) -> None:
     blocked.unlink()
     blocked.mkdir()  # nothing can be moved here
     (blocked / "x").touch()
-    for _ in range(3):
+    for _ in range(2):
         sink.write(b"more....\n")
+    for _ in range(2):
+        with pytest.raises(NotADirectoryError):
+            sink.write(b"too much\n")
     sink.close()
 
     assert (tmp_path / "log.2").is_dir()
     assert (tmp_path / "log.3").read_bytes() == b"2: full\n"
 
 
-def test_half_a_line_stays_in_the_file_of_its_beginning(tmp_path: Path) -> None:
-    """A line that a full disk has torn is ended before the file turns."""
+@pytest.mark.parametrize("in_the_way", ["folder", "pipe", "locked"])
+def test_a_file_has_a_bound_while_its_name_is_taken(tmp_path: Path, in_the_way: str) -> None:
+    """It grows to twice its size at most, then refuses lines, until the name is free again."""
     path = tmp_path / "log"
-    sink = FileSink(path, max_bytes=10)
-    sink.write(b"first...")
-    sink._count(b"")  # nothing more was taken
-    sink.write(b"line\nsecond..\n")
+    sink = FileSink(path, max_bytes=20)
+    moved = path.rename(tmp_path / "moved")
+    other = None
+    if in_the_way == "locked":
+        other = FileSink(path)
+    else:
+        (path.mkdir if in_the_way == "folder" else partial(os.mkfifo, path))()
+    for _ in range(4):
+        sink.write(b"a line...\n")
+    with pytest.raises(OSError, match=r"directory|device|pid"):
+        sink.write(b"too much.\n")
+    if other:
+        other.close()
+    path.rename(tmp_path / "away")
+    sink.write(b"last line\n")
     sink.close()
 
+    assert moved.read_bytes() == b"a line...\n" * 4
+    assert path.read_bytes() == b"last line\n"
+
+
+def test_the_target_of_a_link_rotates(tmp_path: Path) -> None:
+    """The link stays a link, whether its target was there before or is made by the log."""
+    target, link = tmp_path / "disk" / "log", tmp_path / "link"
+    link.symlink_to(target)
+    for _ in range(2):
+        sink = FileSink(link, max_bytes=10)
+        write_all(sink, b"first...\nsecond..\n")
+        sink.close()
+
+    assert link.readlink() == target
+    assert names(target.parent) == ["log", "log.1", "log.2", "log.3"]
+    assert names(tmp_path) == ["disk", "link"]
+
+
+def test_a_link_that_points_elsewhere_is_followed(tmp_path: Path) -> None:
+    """Opened again, the log goes on in the link's new target, and rotates there."""
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "old")
+    sink = FileSink(link, max_bytes=10)
+    sink.write(b"first...\n")
+    link.unlink()
+    link.symlink_to(tmp_path / "new")
+    again = [sink.reopen(), sink.reopen()]
+    write_all(sink, b"second..\nthird...\n")
+    sink.close()
+
+    assert again == [True, False]
+    assert names(tmp_path) == ["link", "new", "new.1", "old"]
+    assert (tmp_path / "new").read_bytes() == b"third...\n"
+
+
+def test_one_file_has_one_writer(tmp_path: Path) -> None:
+    """A second one is refused, by whatever name; it may have the file after a rotation or close."""
+    path, link = tmp_path / "log", tmp_path / "link"
+    sink = FileSink(path, max_bytes=10)
+    link.symlink_to(path)
+    for name in (path, link):
+        with pytest.raises(OSError, match=f"the process with pid {os.getpid()} writes to it"):
+            FileSink(name)
+    write_all(sink, b"first...\nsecond..\n")
+    with pytest.raises(OSError, match="writes to it"):
+        FileSink(path)
+    FileSink(tmp_path / "log.1").close()
+    sink.close()
+    FileSink(path).close()
+
+
+def test_a_file_system_without_locks_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where flock isn't possible the log is written all the same."""
+    monkeypatch.setattr(fcntl, "flock", raising(OSError(errno.ENOLCK, "No locks available")))
+    sink = FileSink(tmp_path / "log")
+    sink.write(b"a line\n")
+    sink.close()
+
+    assert (tmp_path / "log").read_bytes() == b"a line\n"
+
+
+def test_a_file_that_its_writer_moves_at_that_moment_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened just before another process rotated it, locked just after: it isn't the log."""
+    path = tmp_path / "log"
+    monkeypatch.setattr(fcntl, "flock", lambda *_: path.rename(tmp_path / "log.1"))
+
+    with pytest.raises(OSError, match="it was moved"):
+        FileSink(path)
+
+
+def test_a_system_that_doesn_t_tell_who_has_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without /proc/locks the reason names no pid."""
+    sink = FileSink(tmp_path / "log")
+    monkeypatch.setattr(sinks, "LOCKS", tmp_path / "none")
+    with pytest.raises(OSError, match="another process writes to it"):
+        FileSink(tmp_path / "log")
+    sink.close()
+
+
+def test_half_a_line_stays_in_the_file_of_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that a full disk has torn is ended before the file rotates."""
+    path = tmp_path / "log"
+    sink = FileSink(path, max_bytes=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", FullDisk(8).write)
+        taken = sink.write(b"first...line\n")
+    write_all(sink, b"line\nsecond..\n")
+    sink.close()
+
+    assert taken == 8
     assert (tmp_path / "log.1").read_bytes() == b"first...line\n"
     assert path.read_bytes() == b"second..\n"
 
 
-def test_half_a_line_of_a_crash_is_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_bytes", [0, 1000])
+def test_half_a_line_of_a_crash_is_ended(tmp_path: Path, max_bytes: int) -> None:
     """What a killed daemon left unfinished doesn't swallow the first line of the next one."""
     path = tmp_path / "log"
     path.write_bytes(b'whole\n{"torn')
     for _ in range(2):
-        sink = FileSink(path)
+        sink = FileSink(path, max_bytes)
         sink.write(b"next\n")
         sink.close()
 
     assert path.read_bytes() == b'whole\n{"torn\nnext\nnext\n'
 
 
-def test_a_pipe_is_a_log_that_doesn_t_turn(tmp_path: Path) -> None:
+def test_a_pipe_is_a_log_that_doesn_t_rotate(tmp_path: Path) -> None:
     """A named pipe is written like a file, and without a reader it is an error, not a wait."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -408,25 +572,12 @@ def test_a_pipe_is_a_log_that_doesn_t_turn(tmp_path: Path) -> None:
     sink.write(b"much more than ten\n" * 3)
     data = os.read(reader, 1000)
     os.close(reader)
-    with pytest.raises(Unfinished) as caught:
+    with pytest.raises(BrokenPipeError):
         sink.write(b"nobody reads\n")
     sink.close()
 
     assert data == b"much more than ten\n" * 3
-    assert caught.value.rest == b"nobody reads\n"
-    assert repr(sink) == f"<FileSink {path} 57 bytes>"
-
-
-def test_a_failing_file_gives_back_all_that_is_unwritten(tmp_path: Path) -> None:
-    """What comes after the part that failed is not forgotten."""
-    sink = FileSink(Path("/dev/full"))
-    sink._turns, sink.max_bytes = True, 10  # as a full disk would
-    with pytest.raises(Unfinished) as caught:
-        sink.write(b"first...\nsecond..\n")
-    sink.close()
-
-    assert caught.value.rest == b"first...\nsecond..\n"
-    assert not list(tmp_path.iterdir())
+    assert repr(sink) == f"<FileSink {path}>"
 
 
 def test_a_terminal_shows_what_it_can(tmp_path: Path) -> None:
@@ -495,6 +646,53 @@ def test_structlog_ends_in_lines(event_log: tuple[EventLog, Memory]) -> None:
     assert repr(log) == "<EventLog debug, 0 lines dropped>"
 
 
+def test_it_is_structlog_as_its_users_know_it(event_log: tuple[EventLog, Memory]) -> None:
+    """Processors of one's own, context variables, `exception` and `capture_logs` work."""
+    log, sink = event_log
+
+    def add_site(_: object, __: str, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "site": "here"}
+
+    logger = log.configure(add_site)
+    with structlog.contextvars.bound_contextvars(request="r1"):
+        structlog.get_logger().info("x", n=1)
+    with structlog.testing.capture_logs() as captured:
+        logger.info("captured")
+    try:
+        raise ValueError("no good")
+    except ValueError:
+        logger.bind(bound=1).exception("y")
+    logger.critical("z")
+    first, second, third = logged(log, sink)
+
+    assert list(first) == ["timestamp", "level", "event", "n", "request", "site"]
+    assert captured == [{"event": "captured", "log_level": "info"}]
+    assert (second["level"], second["bound"]) == ("error", 1)
+    assert second["exception"].endswith("ValueError: no good")
+    assert (third["level"], third["event"]) == ("critical", "z")
+
+
+def test_an_event_that_no_shortening_bounds_keeps_its_head(
+    event_log: tuple[EventLog, Memory],
+) -> None:
+    """A thousand fields: time, level and event are what a line has room for."""
+    log, sink = event_log
+    log.configure().info("x", **{f"field {n}": n for n in range(1000)})
+    (line,) = logged(log, sink)
+
+    assert list(line) == ["timestamp", "level", "event"]
+
+
+def test_its_threads_are_shown(event_log: tuple[EventLog, Memory]) -> None:
+    """Each writer has one thread, which lives until the log is closed."""
+    log, _ = event_log
+    (thread,) = log.threads
+    before = thread.is_alive()
+    log.close(seconds(10))
+
+    assert (before, thread.is_alive()) == (True, False)
+
+
 def test_the_lines_are_in_the_order_of_their_times(event_log: tuple[EventLog, Memory]) -> None:
     """However many threads log, time never runs backwards in the file."""
     log, sink = event_log
@@ -529,7 +727,7 @@ def test_the_lines_are_in_the_order_of_their_times(event_log: tuple[EventLog, Me
 )
 def test_whatever_is_logged_is_one_strict_line(fields: dict[str, Any]) -> None:
     """Newlines, forged JSON, lone surrogates, huge numbers: one line out for each event in."""
-    line = json_line("info", "x", fields)
+    line = render(stamp(None, "info", {"level": "info", "event": "x", **fields}))
 
     assert line.count(b"\n") == 1
     (parsed,) = vocabulary.parse(line)
@@ -544,16 +742,3 @@ def test_a_long_field_keeps_its_end(event_log: tuple[EventLog, Memory]) -> None:
 
     assert len(line["exception"]) <= LOG_FIELD_CHARS + 2
     assert line["exception"].endswith("the end")
-
-
-def test_writing_all_takes_short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that takes one byte at a time still writes all."""
-    reader, pipe = os.pipe()
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:1])))
-    sinks.write_all(pipe, b"hello\n")
-    monkeypatch.undo()
-
-    assert os.read(reader, 100) == b"hello\n"
-    os.close(pipe)
-    os.close(reader)

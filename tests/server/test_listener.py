@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from typing import Any
@@ -135,3 +136,20 @@ def test_a_thread_without_a_heartbeat_is_given_up() -> None:
 
     assert set(looks) == {None}
     assert last == ("worker", "no sign of life for 10 s")
+
+
+def test_the_standard_library_s_logger_takes_the_events(caplog: pytest.LogCaptureFixture) -> None:
+    """`EchoServer(log=logging.getLogger(...))` logs each event with its fields."""
+    caplog.set_level(logging.INFO, "mine")
+    server = EchoServer(("127.0.0.1", 0), EchoHandler, log=logging.getLogger("mine"))
+    with server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with socket.create_connection(server.server_address, seconds(10)) as sock:
+            sock.shutdown(socket.SHUT_WR)
+            sock.recv(1)
+        server.drain(seconds(10))
+    messages = [record.getMessage() for record in caplog.records]
+
+    assert [message.split()[0] for message in messages] == ["session.accepted", "session.closed"]
+    assert "reason" in messages[1]
+    assert server.log_failures == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import subprocess
@@ -392,7 +393,7 @@ def test_a_record_that_was_tampered_with_ends_the_session(
     tap.raw.close()
 
     assert closed["reason"] == "tls_error"
-    assert "decrypt" in closed["detail"]
+    assert re.search("decrypt|record", closed["detail"])  # the words are OpenSSL's, and change
     assert closed["sent_bytes"] == 5
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def connect(server: RunningServer, timeout: float = 10) -> EchoClient:
-    """Give a client."""
+    """Return a client."""
     return EchoClient(*server.address, timeout=seconds(timeout))
 
 
@@ -42,7 +42,7 @@ def took(client: EchoClient, data: bytes) -> float:
 
 
 def test_without_faults_it_is_an_echo_server() -> None:
-    """The server that can do wrong does right until it is asked to."""
+    """A server with no fault set echoes everything."""
     with running_server(faults=Faults()) as server, connect(server) as client:
         echo = client.echo(bytes(300_000))
         assert server.received_bytes == 300_000
@@ -64,7 +64,7 @@ def test_delay_and_jitter_come_before_each_echo() -> None:
 
 
 def test_throttle_bounds_the_rate() -> None:
-    """So many bytes take so many seconds."""
+    """An echo takes at least as long as its size and the rate make it."""
     with running_server(faults=Faults(throttle=10_000)) as server, connect(server) as client:
         time_taken = took(client, bytes(3000))
 
@@ -95,7 +95,7 @@ def test_corrupt_changes_one_byte(offset: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 40_000])
 def test_close_ends_the_stream_after_so_many(count: int) -> None:
-    """So many bytes come back, then a clean end of the stream."""
+    """The given count of bytes comes back, then the end of the stream."""
     with running_server(faults=Faults(close_after=count)) as server:
         with connect(server) as client, pytest.raises(EchoEnded) as caught:
             client.echo(bytes(count + 1))
@@ -108,7 +108,7 @@ def test_close_ends_the_stream_after_so_many(count: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 40_000])
 def test_reset_breaks_the_connection_after_so_many(count: int) -> None:
-    """So many bytes come back, then a reset."""
+    """The given count of bytes comes back, then a reset."""
     with running_server(faults=Faults(reset_after=count)) as server:
         # Before a byte has come back, connecting may already see the reset.
         with pytest.raises((EchoEnded, ConnectionResetError)) as caught:
@@ -150,7 +150,7 @@ def test_refuse_refuses() -> None:
 
 
 def test_a_stall_that_is_switched_off_goes_on() -> None:
-    """A stalled session answers as soon as the fault is off, and stalls again when it is on."""
+    """A stalled session answers when the fault is taken away, and stalls again when it is back."""
     with running_server(faults=Faults(stall=True)) as server, connect(server) as client:
         client.send(b"one")
         server.faults = Faults(delay=0.01)
@@ -162,7 +162,7 @@ def test_a_stall_that_is_switched_off_goes_on() -> None:
 
 
 def test_a_delay_that_is_switched_off_ends() -> None:
-    """Nobody waits for a delay that is not asked for any more."""
+    """A delay ends when the fault is taken away."""
     with running_server(faults=Faults(delay=3600)) as server, connect(server) as client:
         client.send(b"x")
         wait_until(lambda: server.received_bytes == 1)
@@ -254,7 +254,7 @@ def test_faults_that_can_t_be_meant_are_refused(values: dict[str, Any]) -> None:
         (["explode"], "'explode' is none of delay, jitter"),
         (["delay"], "delay takes a value"),
         (["stall=1"], "stall takes no value"),
-        (["corrupt=x"], "corrupt takes a number, not 'x'"),
+        (["corrupt=x"], "corrupt must be a size such as 512, 64k or 1.5M, not x"),
         (["delay=-1"], "delay must be from 0"),
     ],
 )
@@ -265,7 +265,7 @@ def test_words_that_make_no_sense_are_refused(words: list[str], problem: str) ->
 
 
 def test_an_ordinary_server_has_no_faults() -> None:
-    """Nothing of it costs the ordinary server anything, and asking it is an error."""
+    """A server without faults has no `faults`; asking for them raises."""
     with running_server() as server:
         with pytest.raises(TypeError, match="faults=Faults"):
             server.faults = Faults()
@@ -287,7 +287,7 @@ def test_a_handler_of_one_s_own_is_kept() -> None:
 
 
 def test_an_unknown_name_is_an_error() -> None:
-    """What `echo.testing` hasn't got is said as Python says it."""
+    """An attribute that `echo.testing` lacks is an AttributeError."""
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         echo.testing.nothing  # noqa: B018
 

@@ -26,7 +26,7 @@ def demo(*, fast: Flag = False, step: Flag = False) -> None:
     Parameters
     ----------
     fast
-        Don't pause for the reader.
+        Leave out the pauses.
     step
         After each table, wait for a key.
     """
@@ -35,18 +35,19 @@ def demo(*, fast: Flag = False, step: Flag = False) -> None:
         raise Failure("demo: --step needs a terminal to wait for keys: leave it out", USAGE)
     try:
         with _keys(wanted=step or not fast) as keys, Theatre() as theatre:
-            _play(theatre, stage.pace(keys, fast=fast, step=step))
+            _play(theatre, stage.pace(keys, fast=fast, step=step), skips=bool(keys) and not step)
     except OSError as error:
-        raise Failure(f"demo: this system's network says: {reason(error)}") from error
+        raise Failure(f"demo: the network of this system failed: {reason(error)}") from error
 
 
 def _keys(*, wanted: bool) -> AbstractContextManager[Keys | None]:
     return Keys() if wanted and available() else nullcontext()
 
 
-def _play(theatre: Theatre, wait: stage.Wait) -> None:
+def _play(theatre: Theatre, wait: stage.Wait, *, skips: bool) -> None:
     show("One echo server and three clients, all in this process. Each number, address and")
-    show("state is read from the system at that moment.", "")
+    show("state is read from the system at that moment.")
+    show(*(["Any key skips a pause."] if skips else []), "")
     if not kernel.known():
         show(f"This system has no {kernel.TABLE}: the kernel's states are left out.")
     for number, (title, act) in enumerate(acts(), 1):

@@ -9,10 +9,11 @@ logs_app = App(name="logs", help="Read the JSON logs.", help_format="plaintext")
 _COMMANDS = {
     "show": "Print logs readably, in colour and paged on a terminal.",
     "follow": "Print what is being logged, live, until INT.",
-    "summary": "Tell on one screen who came, when, how much, and how it ended.",
-    "audit": "Hold logs against the daemon's promises; exit code 1 on a breach.",
-    "report": "Write the summary as one HTML page that needs nothing else.",
-    "query": "Ask in SQL: tables events and sessions.",
+    "summary": "Show on one screen who came, when, how much, and how it ended.",
+    "audit": "Check logs against the daemon's promises.\n\n"
+    "Exit codes: 0 no promise is broken, 1 one is or a file can't be read, 65 no event was found.",
+    "report": "Write the verdict and the summary as one self-contained HTML page.",
+    "query": "Run SQL over the tables events and sessions.",
 }
 for _name, _help in _COMMANDS.items():
     logs_app.command(f"echo.cli.logs.{_name}:{_name}", name=_name, help=_help)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from echo.cli.failure import FAILED
-from echo.cli.logs.reading import Choice, Chosen, File, extra, journal, problems
+from echo.cli.failure import FAILED, say
+from echo.cli.logs.options import Choice, Chosen, File, extra, loaded, report_unreadable
 from echo.cli.logs.screen import as_json, console, output
 from echo.escape import escape
 from echo.logs import words
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from echo.logs.audit import Audit, Finding
+    from echo.logs.promises import Audit, Finding
 
 _DEFAULT = Choice()
-# Of each kind that breaks no promise, this many are named on a screen; --json names more.
+# Of each kind of remark this many are named on a screen; --json names more.
 _MOST_REMARKS = 5
+# An audit that saw no event proves nothing.
+NO_EVENTS = os.EX_DATAERR
 
 
 def audit(
@@ -34,37 +37,38 @@ def audit(
     Parameters
     ----------
     files
-        Log files, .gz too, - for standard input; the default log where none is given.
+        Log files, packed or not, - for standard input. Default: logs/echo.jsonl and its
+        rotated files.
     json
         Write one JSON object.
     """
     with extra("audit"):
-        from echo.logs.audit import audit as check
-    with journal("audit", files, choice) as tables:
-        found = check(tables)
-    with output() as write:
-        if json:
-            write(as_json(found.as_dict()) + "\n")
-        else:
-            _tell(found)
-    code = problems("audit", tables.files)
+        from echo.logs.promises import audit as check
+    with loaded("audit", files, choice) as database:
+        found = check(database)
+    if found.events or json:
+        with output() as write:
+            if json:
+                write(as_json({**found.as_dict(), "verdict": words.verdict(found)}) + "\n")
+            else:
+                _print(found)
+    code = report_unreadable("audit", database.files)
+    if not found.events:
+        say(f"logs audit: {words.verdict(found)[0]}")
+        return NO_EVENTS
     return code if found.passed else FAILED
 
 
-def _tell(found: Audit) -> None:
-    from echo.logs.audit import MOST_OF_A_KIND
+def _print(found: Audit) -> None:
+    from echo.logs.promises import MOST_OF_A_KIND
 
     screen = console()
     _list(screen, found.remarks, found.remark_counts, "yellow", _MOST_REMARKS)
     _list(screen, found.breaches, found.breach_counts, "bold red", MOST_OF_A_KIND)
-    breaches = sum(found.breach_counts.values())
-    style = "bold red" if breaches else "bold green"
-    screen.print(
-        f"{words.number(breaches) if breaches else 'no'} breach{'es' * (breaches > 1)}: "
-        f"{words.number(found.sessions)} sessions; "
-        f"the totals of {found.runs_compared} of {found.runs} runs",
-        style=style,
-    )
+    first, *answers = words.verdict(found)
+    screen.print(first, style="bold green" if found.passed else "bold red", soft_wrap=True)
+    for answer in answers:
+        screen.print(escape(answer), soft_wrap=True)
 
 
 def _list(
@@ -77,10 +81,10 @@ def _list(
     from rich.text import Text
 
     for kind, count in counts.items():
-        told = [finding for finding in findings if finding.kind == kind][:most]
-        for finding in told:
+        named = [finding for finding in findings if finding.kind == kind][:most]
+        for finding in named:
             place = f"{escape(finding.file)}:{finding.line}: "
             text = Text.assemble(place, (kind, style), f": {escape(finding.text)}")
             screen.print(text, soft_wrap=True)
-        if count > len(told):
-            screen.print(f"... and {words.number(count - len(told))} more: {kind}", style=style)
+        if count > len(named):
+            screen.print(f"... and {words.number(count - len(named))} more: {kind}", style=style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 import threading
 from collections import deque
@@ -13,41 +14,46 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from echo.cli.failure import USAGE, Failure, reason, say
-from echo.cli.logs.reading import Choice, Chosen, File, opened
+from echo.cli.logs.options import Choice, Chosen, File, check_names, opened
 from echo.cli.logs.screen import on_terminal, output
 from echo.cli.logs.show import matching
 from echo.logs.files import DEFAULT_LOG, STDIN
 from echo.logs.filters import Filter, Matcher
-from echo.logs.passing import Follower, lines_of
-from echo.logs.pretty import parsed, pretty
+from echo.logs.follower import Follower
+from echo.logs.pretty import parsed, pretty_line
+from echo.logs.reader import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    Show = Callable[[Iterable[bytes]], None]
+    from echo.logs.reader import Line
+
+    Show = Callable[[Iterable[Line]], None]
 
 _DEFAULT = Choice()
 # Seconds between two looks at the files. Notices from the kernel would save a stat a file, and
 # there are none of a network file system or from outside a container.
 _LOOK_INTERVAL = 0.2
+_PACKED = (".gz", ".zst", ".xz", ".bz2")
 
 
 def follow(
     *files: File,
     choice: Chosen = _DEFAULT,
-    lines: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
+    lines: Annotated[int, Parameter(name=["--lines", "-n"], validator=Number(gte=0))] = 10,
 ) -> None:
-    """Print events live, through the turns of the log.
+    """Print events live, through the rotations of the log.
 
     Parameters
     ----------
     files
-        Log files, or a pipe, - for standard input; the default log where none is given.
+        Log files, or a pipe, - for standard input. Default: logs/echo.jsonl.
     lines
         How many earlier lines to begin with.
     """
+    check_names("follow", files)
     wanted = choice.filter("follow")
-    names = files or (DEFAULT_LOG,)
+    names = tuple(str(file) for file in files) or (DEFAULT_LOG,)
     with suppress(KeyboardInterrupt), output() as write:  # INT is how it ends
         if any(map(_is_pipe, names)):
             _follow_pipe(names, wanted, _printer(write))
@@ -62,9 +68,9 @@ def _is_pipe(name: str) -> bool:
 def _printer(write: Callable[[str], object]) -> Show:
     colors = on_terminal()
 
-    def show(lines: Iterable[bytes]) -> None:
+    def show(lines: Iterable[Line]) -> None:
         for line in lines:
-            write(pretty(line, colors=colors) + "\n")
+            write(pretty_line(line, colors=colors) + "\n")
         sys.stdout.flush()
 
     return show
@@ -73,9 +79,8 @@ def _printer(write: Callable[[str], object]) -> Show:
 def _follow_pipe(names: tuple[str, ...], wanted: Filter, show: Show) -> None:
     if len(names) > 1:
         raise Failure("logs follow: a pipe can't be followed beside files", USAGE)
-    with opened("follow", names) as (pipe,):
-        assert pipe.stream is not None
-        for line in matching(lines_of(pipe.stream), wanted):
+    with opened("follow", [Path(name) for name in names]) as (pipe,):
+        for line in matching(read_lines(pipe, at_once=True), wanted):
             show([line])
 
 
@@ -90,26 +95,31 @@ def _follow_files(names: tuple[str, ...], wanted: Filter, lines: int, show: Show
             show(_new(follower, matcher))
 
 
-def _new(follower: Follower, matcher: Matcher) -> Iterator[bytes]:
+def _new(follower: Follower, matcher: Matcher) -> Iterator[Line]:
     try:
         for line in follower.read():
-            if matcher.matches(parsed(line)):
+            if matcher.matches(parsed(line.text)):
                 yield line
     except OSError as error:
-        raise _unreadable(str(follower.path), error) from error
+        raise _unreadable(str(follower.path), reason(error)) from error
 
 
 def _follower(name: str) -> Follower:
-    if name.endswith(".gz"):
+    path = Path(name)
+    if path.suffix in _PACKED:
         raise Failure(f"logs follow: {name} is compressed, nobody writes to it: use show", USAGE)
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise _unreadable(name, "it is a device")
     try:
-        follower = Follower(Path(name))
+        follower = Follower(path)
     except OSError as error:
-        raise _unreadable(name, error) from error
+        raise _unreadable(name, reason(error)) from error
     if not follower.found:
         say(f"logs follow: waiting for {name}")
     return follower
 
 
-def _unreadable(name: str, error: OSError) -> Failure:
-    return Failure(f"logs follow: can't read {name}: {reason(error)}")
+def _unreadable(name: str, why: str) -> Failure:
+    return Failure(f"logs follow: can't read {name}: {why}")

@@ -1,4 +1,4 @@
-"""`echod logs report`: the summary as a page to send to somebody."""
+"""`echod logs report`: the verdict and the summary as a page to send to somebody."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from echo.cli.failure import CANTCREAT, Failure, reason
-from echo.cli.logs.reading import Choice, Chosen, File, extra, journal, problems
+from echo.cli.logs.options import Choice, Chosen, File, extra, loaded, report_unreadable
 from echo.cli.logs.screen import output
 
 _DEFAULT = Choice()
@@ -28,23 +28,24 @@ def report(
     Parameters
     ----------
     files
-        Log files, .gz too, - for standard input; the default log where none is given.
+        Log files, packed or not, - for standard input. Default: logs/echo.jsonl and its
+        rotated files.
     output_file
         Where to write it; - is standard output.
     peers
         How many of the busiest peers to name.
     """
     with extra("report"):
-        from echo.logs.report import page
-        from echo.logs.summary import summarize
-    with journal("report", files, choice) as tables:
-        html = page(summarize(tables, peers))
+        from echo.logs.figures import summarize
+        from echo.logs.page import report as write_page
+    with loaded("report", files, choice) as database:
+        html = write_page(summarize(database, peers))
     if str(output_file) == "-":
         with output() as write:
             write(html)
     else:
         _save(output_file, html)
-    return problems("report", tables.files)
+    return report_unreadable("report", database.files)
 
 
 def _save(path: Path, html: str) -> None:

@@ -1,4 +1,4 @@
-"""Writing for whoever reads: a pager on a terminal, a pipe, or nobody any more."""
+"""Writing to a pager, a terminal or a pipe, also one that nobody reads any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from echo.cli.failure import Failure, reason
+from echo.cli.failure import Failure, say
+from echo.cli.output import OutputError, abandon_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,29 +21,29 @@ if TYPE_CHECKING:
 
 # As git has it: quit where all fits on one screen, show colours, leave the screen as it is.
 _LESS = "FRX"
+# Narrower than this, rich leaves text out.
+_LEAST_COLUMNS = 20
 
 
 @contextmanager
 def output() -> Iterator[Callable[[str], object]]:
-    """Give what writes to standard output; a reader that has gone ends the block quietly."""
+    """Yield what writes to standard output; a reader that has gone ends the block quietly."""
     if sys.stdout is None:
         raise Failure("logs: standard output is closed: redirect it to a file")
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         yield sys.stdout.write
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read it has seen enough
-        sys.stdout = None
-    except OSError as error:
-        sys.stdout = None  # what is still buffered would fail again at the end
-        raise Failure(f"logs: can't write the output: {reason(error)}") from error
+    except OutputError as error:
+        if not isinstance(error.cause, BrokenPipeError):
+            raise
+        abandon_output()  # the reader has seen enough
 
 
 @contextmanager
 def paged(wanted: bool) -> Iterator[Callable[[str], object]]:
-    """Give what writes to the user's pager, or where there is none, to standard output."""
-    command = shlex.split(os.environ.get("PAGER", "less"))
-    if not (wanted and command and on_terminal() and shutil.which(command[0])):
+    """Yield what writes to the user's pager, or where there is none, to standard output."""
+    command = _pager_command() if wanted and on_terminal() else []
+    if not (command and shutil.which(command[0])):
         with output() as write:
             yield write
         return
@@ -64,8 +65,17 @@ def paged(wanted: bool) -> Iterator[Callable[[str], object]]:
         _wait(pager)
 
 
+def _pager_command() -> list[str]:
+    text = os.environ.get("PAGER", "less")
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        say(f"logs: no pager: PAGER is {text!r}: {str(error).lower()}")
+        return []
+
+
 def _wait(pager: subprocess.Popen[Any]) -> None:
-    """Wait until the pager has given the terminal back."""
+    """Wait until the pager has ended and left the terminal."""
     while True:
         with suppress(KeyboardInterrupt):
             pager.wait()
@@ -73,21 +83,24 @@ def _wait(pager: subprocess.Popen[Any]) -> None:
 
 
 def on_terminal() -> bool:
-    """Whether a person sees standard output."""
+    """Return whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def console(width: int | None = None) -> Console:
-    """Give a console that takes text as it is: a log must not style it.
+    """Return a console that prints text as it is: a log must not style it.
 
-    `width` is for what is no terminal: the columns that it has.
+    `width`, in columns, is for what is no terminal.
     """
     from rich.console import Console
 
     width = None if on_terminal() else width
-    return Console(markup=False, highlight=False, emoji=False, width=width)
+    screen = Console(markup=False, highlight=False, emoji=False, width=width)
+    if screen.width < _LEAST_COLUMNS:  # COLUMNS=0 would print nothing
+        screen.width = _LEAST_COLUMNS
+    return screen
 
 
 def as_json(value: Any) -> str:
-    """Write JSON; what JSON has no word for is text."""
+    """Return JSON; what JSON can't hold is text."""
     return json.dumps(value, default=str, ensure_ascii=False)

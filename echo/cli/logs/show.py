@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echo.cli.logs.reading import Choice, Chosen, File, opened, problems
+from echo.cli.logs.options import Choice, Chosen, File, opened, report_unreadable
 from echo.cli.logs.screen import on_terminal, paged
 from echo.logs.filters import Filter, Matcher
-from echo.logs.passing import in_time
-from echo.logs.pretty import parsed, pretty
+from echo.logs.pretty import parsed, pretty_line
+from echo.logs.reader import merged_by_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from echo.logs.reader import Line
 
 _DEFAULT = Choice()
 
@@ -22,7 +24,8 @@ def show(*files: File, choice: Chosen = _DEFAULT, pager: bool = True) -> int:
     Parameters
     ----------
     files
-        Log files, .gz too, - for standard input; the default log where none is given.
+        Log files, packed or not, - for standard input. Default: logs/echo.jsonl and its
+        rotated files.
     pager
         On a terminal: show it in $PAGER, or else less.
     """
@@ -30,14 +33,14 @@ def show(*files: File, choice: Chosen = _DEFAULT, pager: bool = True) -> int:
     with opened("show", files) as found:
         colors = on_terminal()
         with paged(pager) as write:
-            for line in matching(in_time(found), wanted):
-                write(pretty(line, colors=colors) + "\n")
-        return problems("show", found)
+            for line in matching(merged_by_time(found), wanted):
+                write(pretty_line(line, colors=colors) + "\n")
+        return report_unreadable("show", found)
 
 
-def matching(lines: Iterable[bytes], wanted: Filter) -> Iterator[bytes]:
-    """Give the lines that a filter lets through."""
+def matching(lines: Iterable[Line], wanted: Filter) -> Iterator[Line]:
+    """Return the lines that a filter lets through."""
     matcher = Matcher(wanted)
     for line in lines:
-        if wanted == Filter() or matcher.matches(parsed(line)):
+        if wanted == Filter() or matcher.matches(parsed(line.text)):
             yield line

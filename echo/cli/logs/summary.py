@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.logs.reading import Choice, Chosen, File, extra, journal, problems
+from echo.cli.logs.options import Choice, Chosen, File, extra, loaded, report_unreadable
 from echo.cli.logs.screen import as_json, output
 
 _DEFAULT = Choice()
@@ -24,7 +24,8 @@ def summary(
     Parameters
     ----------
     files
-        Log files, .gz too, - for standard input; the default log where none is given.
+        Log files, packed or not, - for standard input. Default: logs/echo.jsonl and its
+        rotated files.
     peers
         How many of the busiest peers to name.
     json
@@ -32,12 +33,12 @@ def summary(
     """
     with extra("summary"):
         from echo.cli.logs.drawing import draw
-        from echo.logs.summary import summarize
-    with journal("summary", files, choice) as tables:
-        found = summarize(tables, peers)
+        from echo.logs.figures import summarize
+    with loaded("summary", files, choice) as database:
+        found = summarize(database, peers)
     with output() as write:
         if json:
             write(as_json(found.as_dict()) + "\n")
         else:
             draw(found)
-    return problems("summary", tables.files)
+    return report_unreadable("summary", database.files)

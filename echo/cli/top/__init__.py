@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from echo.cli.failure import FAILED, USAGE, Failure, reason
 from echo.cli.keys import available
 from echo.cli.output import check_output, show
-from echo.cli.tls import context_for
+from echo.cli.target import context_for
 from echo.client.live import BadAnswer, parsed
 from echo.client.watch import BadUrl, Feed, Source
 from echo.escape import escape
@@ -28,7 +28,6 @@ Flag = Annotated[bool, Parameter(negative="")]
 
 def top(
     url: str = _EXAMPLE,
-    /,
     *,
     interval: Annotated[float, Parameter(validator=Number(gte=0.1, lte=3600))] = 1.0,
     once: Flag = False,

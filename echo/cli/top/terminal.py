@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from echo.cli.keys import Keys
+from echo.cli.output import OutputError
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -61,7 +62,7 @@ class Terminal(Keys):
         sys.stdout.flush()
 
     def _leave(self) -> None:
-        with suppress(OSError, termios.error):  # it hung up
+        with suppress(OSError, OutputError, termios.error):  # it hung up
             termios.tcflow(self._fd, termios.TCOON)  # or a Ctrl-S would keep it for ever
             self._write(_LEAVE)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from echo.logs.database import LogDatabase
+from echo.logs.figures import MOST_BARS, bar_width, summarize
 from echo.logs.files import open_all
 from echo.logs.filters import Filter
-from echo.logs.journal import Journal
-from echo.logs.summary import MOST_BARS, bar_width, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 def figures(*paths: Path, wanted: Filter | None = None) -> dict[str, Any]:
     """Sum up files, and give all of it as JSON would carry it."""
-    with Journal(open_all([str(path) for path in paths]), wanted) as journal:
-        found: dict[str, Any] = json.loads(json.dumps(summarize(journal).as_dict()))
+    with LogDatabase(open_all([str(path) for path in paths]), wanted) as database:
+        found: dict[str, Any] = json.loads(json.dumps(summarize(database).as_dict()))
         return found
 
 
@@ -135,7 +135,7 @@ def test_a_window_counts_sessions_that_span_it(log: Path, events: Events) -> Non
     assert found["bars"][0]["at_once"] > 0
 
 
-def test_a_filter_means_the_session_not_the_line(log: Path, events: Events) -> None:
+def test_the_figures_are_those_of_whole_sessions(log: Path, events: Events) -> None:
     """With --reason, a session's first line counts though it can't name the reason."""
     found = figures(log, wanted=Filter(reasons=("reset",)))
     ended = [e for e in named(events, "session.closed") if e["reason"] == "reset"]

@@ -1,4 +1,4 @@
-"""What a log says in figures: who came, when, how much, and how it ended."""
+"""A log in figures: the verdict, who came, when, how much, and how it ended."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from echo.events import EVENTS, SERVER_STARTED, SESSION_ACCEPTED, SESSION_CLOSED, SESSION_REFUSED
-from echo.logs.feed import KINDS
+from echo.events import (
+    EVENTS,
+    SERVER_STARTED,
+    SESSION_ACCEPTED,
+    SESSION_CLOSED,
+    SESSION_REFUSED,
+    Reason,
+)
+from echo.logs.promises import Audit, audit
+from echo.logs.reader import FOREIGN, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from echo.logs.journal import Journal
+    from echo.logs.database import LogDatabase
 
     Rows = Sequence[tuple[Any, ...]]
 
-# Of each picture: more bars than this are narrower than half a column of most terminals.
+# More bars than this are narrower than half a column of most terminals.
 MOST_BARS = 80
+# Of daemons, and of ends that were not clean, the last ones are listed.
+MOST_NAMED = 50
 _SECONDS = (1, 2, 5, 10, 15, 30)
 _WIDTHS = [
     *_SECONDS,
@@ -42,15 +52,17 @@ class Bar:
     at_once: int
     received_bytes: int
     sent_bytes: int
+    refused: int
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a log; `as_dict` has them by the log's names, `bars` drawn over time.
+    """The figures of a log; `as_dict` has them by the log's names, `bars` over time.
 
-    `bar_seconds` is the width of a bar.
+    `audit` is what the promises came to. `bar_seconds` is the width of a bar.
     """
 
+    audit: Audit
     figures: dict[str, Any]
     bars: list[Bar]
     bar_seconds: int
@@ -58,11 +70,12 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Give all of it as plain values for JSON; times as the log writes them."""
         bars = [{**vars(bar), "start": written(bar.start)} for bar in self.bars]
-        return {**self.figures, "bar_seconds": self.bar_seconds, "bars": bars}
+        verdict = {"passed": self.audit.passed, "breach_counts": self.audit.breach_counts}
+        return {**verdict, **self.figures, "bar_seconds": self.bar_seconds, "bars": bars}
 
 
 def written(moment: datetime | None) -> str | None:
-    """Write a time as the log does.
+    """Return a time as the log writes it.
 
     >>> written(datetime(2026, 1, 31, 10))
     '2026-01-31T10:00:00.000000Z'
@@ -70,45 +83,49 @@ def written(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(timespec="microseconds") + "Z"
 
 
-def summarize(journal: Journal, most_peers: int = 10) -> Summary:
-    """Work out the figures of what a journal lets through.
+def summarize(database: LogDatabase, most_peers: int = 10) -> Summary:
+    """Return the figures of what a database lets through.
 
     Percentiles are by nearest rank: each is a value that occurred.
     """
-    first, last = journal.row(
-        "SELECT min(timestamp), max(timestamp) FROM chosen WHERE kind IS NULL"
+    found = audit(database)
+    first, last = database.row(
+        "SELECT min(timestamp), max(timestamp) FROM figured WHERE kind IS NULL"
     )
-    journal.execute(_CHANGES)
+    database.execute(_CHANGES)
     figures = {
-        "files": [file.name for file in journal.files if not file.problem],
+        "files": [file.name for file in database.files if not file.problem],
         "first": written(first),
         "last": written(last),
-        **_totals(journal),
-        "reasons": _counts(journal, SESSION_CLOSED.name, "count(*)"),
-        "refusals": _counts(journal, SESSION_REFUSED.name, "sum(coalesce(count, 1))"),
-        "duration_s": _percentiles(journal, "duration_s"),
-        "size_bytes": _percentiles(journal, "received_bytes"),
-        **_peers(journal, most_peers),
-        "lines": lines(journal),
+        "daemons": _daemons(database),
+        **_totals(database),
+        "reasons": _counts(database, SESSION_CLOSED.name, "count(*)"),
+        "refusals": _counts(database, SESSION_REFUSED.name, "sum(coalesce(count, 1))"),
+        "duration_s": _percentiles(database, "duration_s"),
+        "size_bytes": _percentiles(database, "received_bytes"),
+        **_peers(database, most_peers),
+        "busiest_minute": _busiest_minute(database),
+        "other_ends": _other_ends(database),
+        "lines": lines(database),
     }
     width = bar_width(first, last)
-    return Summary(figures, _bars(journal, first, last, width), width)
+    return Summary(found, figures, _bars(database, first, last, width), width)
 
 
-def _totals(journal: Journal) -> dict[str, int]:
-    accepted, closed, refused, received, sent, starts = journal.row(
+def _totals(database: LogDatabase) -> dict[str, int]:
+    accepted, closed, refused, received, sent, starts = database.row(
         "SELECT count(*) FILTER (event = ?), count(*) FILTER (event = ?),"
         " coalesce(sum(coalesce(count, 1)) FILTER (event = ?), 0),"
         " coalesce(sum(received_bytes) FILTER (event = ?), 0),"
         " coalesce(sum(sent_bytes) FILTER (event = ?), 0),"
-        " count(*) FILTER (event = ?) FROM chosen",
+        " count(*) FILTER (event = ?) FROM figured",
         [
             *(SESSION_ACCEPTED.name, SESSION_CLOSED.name, SESSION_REFUSED.name),
             *(SESSION_CLOSED.name, SESSION_CLOSED.name, SERVER_STARTED.name),
         ],
     )
-    states = dict(journal.rows("SELECT state, count(*) FROM chosen_sessions GROUP BY state"))
-    (most,) = journal.row("SELECT coalesce(max(at_once), 0) FROM changes")
+    states = dict(database.rows("SELECT state, count(*) FROM chosen_sessions GROUP BY state"))
+    (most,) = database.row("SELECT coalesce(max(at_once), 0) FROM changes")
     return {
         "accepted": accepted,
         "closed": closed,
@@ -121,56 +138,99 @@ def _totals(journal: Journal) -> dict[str, int]:
     }
 
 
-def _counts(journal: Journal, event: str, count: str) -> dict[str, int]:
+def _daemons(database: LogDatabase) -> list[dict[str, Any]]:
+    """Return the daemons that were started, the last `MOST_NAMED` of them."""
+    rows = database.rows(
+        "SELECT l.timestamp, host, port, l.pid, version, r.ended_at, r.state, r.run"
+        " FROM runs r JOIN lines l ON l.rowid = started_row"
+        " WHERE started_row IN (SELECT row FROM figured WHERE event = ?)"
+        f" ORDER BY run DESC LIMIT {MOST_NAMED}",
+        [SERVER_STARTED.name],
+    )
+    names = ("started", "host", "port", "pid", "version", "ended", "state", "run")
+    found = [dict(zip(names, row, strict=True)) for row in reversed(rows)]
+    return [{**d, "started": written(d["started"]), "ended": written(d["ended"])} for d in found]
+
+
+def _busiest_minute(database: LogDatabase) -> dict[str, Any] | None:
+    rows = database.rows(
+        "SELECT date_trunc('minute', timestamp) AS minute, count(*) AS n FROM figured"
+        " WHERE event = ? AND timestamp IS NOT NULL"
+        " GROUP BY minute ORDER BY n DESC, minute LIMIT 1",
+        [SESSION_ACCEPTED.name],
+    )
+    return {"start": written(rows[0][0]), "accepted": rows[0][1]} if rows else None
+
+
+def _other_ends(database: LogDatabase) -> list[dict[str, Any]]:
+    """Return up to `MOST_NAMED` unclean ends: first those with bytes left, then the last."""
+    rows = database.rows(
+        "SELECT timestamp, session_id, peer_ip, peer_port, reason, received_bytes, sent_bytes,"
+        " duration_s FROM figured WHERE event = ? AND reason <> ?"
+        " ORDER BY coalesce(sent_bytes < received_bytes, false) DESC, row DESC LIMIT ?",
+        [SESSION_CLOSED.name, Reason.EOF, MOST_NAMED],
+    )
+    names = (
+        *("timestamp", "session_id", "peer_ip", "peer_port", "reason"),
+        *("received_bytes", "sent_bytes", "duration_s"),
+    )
+    return [
+        {**dict(zip(names, row, strict=True)), "timestamp": written(row[0])}
+        for row in sorted(rows, key=lambda row: row[0] or _EPOCH)
+    ]
+
+
+def _counts(database: LogDatabase, event: str, count: str) -> dict[str, int]:
     """Count an event by its reason, the commonest first."""
     return dict(
-        journal.rows(
-            f"SELECT coalesce(reason, 'unknown') AS name, {count} AS n FROM chosen"
+        database.rows(
+            f"SELECT coalesce(reason, 'unknown') AS name, {count} AS n FROM figured"
             " WHERE event = ? GROUP BY name ORDER BY n DESC, name",
             [event],
         )
     )
 
 
-def _percentiles(journal: Journal, field: str) -> dict[str, Any]:
-    (found,) = journal.row(
-        f"SELECT quantile_disc({field}, {list(PERCENTILES.values())}) FROM chosen WHERE event = ?",
+def _percentiles(database: LogDatabase, field: str) -> dict[str, Any]:
+    (found,) = database.row(
+        f"SELECT quantile_disc({field}, {list(PERCENTILES.values())}) FROM figured WHERE event = ?",
         [SESSION_CLOSED.name],
     )
     return dict(zip(PERCENTILES, found or [None] * len(PERCENTILES), strict=True))
 
 
-def _peers(journal: Journal, most: int) -> dict[str, Any]:
-    rows = journal.rows(
+def _peers(database: LogDatabase, most: int) -> dict[str, Any]:
+    rows = database.rows(
         "SELECT peer_ip, count(*) FILTER (event = ?) AS n,"
-        " coalesce(sum(received_bytes) FILTER (event = ?), 0) AS received FROM chosen"
+        " coalesce(sum(received_bytes) FILTER (event = ?), 0) AS received FROM figured"
         " WHERE event IN (?, ?) AND peer_ip IS NOT NULL"
         " GROUP BY peer_ip ORDER BY n DESC, received DESC, peer_ip LIMIT ?",
         [*(SESSION_ACCEPTED.name, SESSION_CLOSED.name) * 2, most],
     )
-    (count,) = journal.row(
-        "SELECT count(DISTINCT peer_ip) FROM chosen WHERE event IN (?, ?)",
+    (count,) = database.row(
+        "SELECT count(DISTINCT peer_ip) FROM figured WHERE event IN (?, ?)",
         [SESSION_ACCEPTED.name, SESSION_CLOSED.name],
     )
     names = ("peer_ip", "sessions", "received_bytes")
     return {"peer_count": count, "peers": [dict(zip(names, row, strict=True)) for row in rows]}
 
 
-def lines(journal: Journal) -> dict[str, Any]:
+def lines(database: LogDatabase) -> dict[str, Any]:
     """Count what stands in the files, wanted or not, by what each line is."""
-    kinds = dict(journal.rows("SELECT kind, count(*) FROM lines GROUP BY kind"))
+    kinds = dict(database.rows("SELECT kind, count(*) FROM lines GROUP BY kind"))
     unknown = [
         f"SELECT event, count(*) FROM lines WHERE kind IS NULL AND event NOT IN "
         f"({', '.join('?' * len(EVENTS))}) GROUP BY event ORDER BY count(*) DESC, event LIMIT 20",
         "SELECT field, count(*) FROM (SELECT unnest(others) AS field FROM lines WHERE kind IS NULL)"
         " GROUP BY field ORDER BY count(*) DESC, field LIMIT 20",
     ]
+    kinds[FOREIGN] = kinds.get(FOREIGN, 0) + database.lines.skipped
     return {
         "events": kinds.get(None, 0),
         **{kind: kinds.get(kind, 0) for kind in KINDS},
-        "unknown_events": dict(journal.rows(unknown[0], list(EVENTS))),
-        "unknown_fields": dict(journal.rows(unknown[1])),
-        "unreadable_files": {file.name: file.problem for file in journal.files if file.problem},
+        "unknown_events": dict(database.rows(unknown[0], list(EVENTS))),
+        "unknown_fields": dict(database.rows(unknown[1])),
+        "unreadable_files": {file.name: file.problem for file in database.files if file.problem},
     }
 
 
@@ -203,18 +263,21 @@ WINDOW order_ AS (ORDER BY timestamp, row ROWS UNBOUNDED PRECEDING)
 """
 
 
-def _bars(journal: Journal, first: datetime | None, last: datetime | None, width: int) -> list[Bar]:
+def _bars(
+    database: LogDatabase, first: datetime | None, last: datetime | None, width: int
+) -> list[Bar]:
     if first is None or last is None:
         return []
     place = f"floor(epoch(timestamp) / {width})::BIGINT"
-    sums = journal.rows(
+    sums = database.rows(
         f"SELECT {place} AS place, count(*) FILTER (event = ?),"
         " coalesce(sum(received_bytes) FILTER (event = ?), 0),"
-        " coalesce(sum(sent_bytes) FILTER (event = ?), 0) FROM chosen"
+        " coalesce(sum(sent_bytes) FILTER (event = ?), 0),"
+        " coalesce(sum(coalesce(count, 1)) FILTER (event = ?), 0) FROM figured"
         " WHERE timestamp IS NOT NULL GROUP BY place",
-        [SESSION_ACCEPTED.name, SESSION_CLOSED.name, SESSION_CLOSED.name],
+        [*(SESSION_ACCEPTED.name, SESSION_CLOSED.name, SESSION_CLOSED.name, SESSION_REFUSED.name)],
     )
-    levels = journal.rows(
+    levels = database.rows(
         f"SELECT {place} AS place, max(at_once)::BIGINT, arg_max(at_once, number)::BIGINT"
         " FROM changes GROUP BY place ORDER BY place"
     )
@@ -226,13 +289,13 @@ def _place(moment: datetime, width: int) -> int:
 
 
 def _fill(begin: int, end: int, width: int, sums: Rows, levels: Rows) -> Iterator[Bar]:
-    """Give a bar for each place, also where nothing happened: sessions live on meanwhile."""
+    """Return a bar for each place, also where nothing happened: sessions live on meanwhile."""
     by_place = {row[0]: row[1:] for row in sums}
     changes = {row[0]: row[1:] for row in levels}
     level = next((row[2] for row in reversed(levels) if row[0] < begin), 0)
     for place in range(begin, end + 1):
         most, after = changes.get(place, (0, level))
         start = _EPOCH + timedelta(seconds=place * width)
-        accepted, received, sent = by_place.get(place, (0, 0, 0))
-        yield Bar(start, accepted, max(most, level), received, sent)
+        accepted, *rest = by_place.get(place, (0, 0, 0, 0))
+        yield Bar(start, accepted, max(most, level), *rest)
         level = after
