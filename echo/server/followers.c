@@ -3,7 +3,7 @@
 // A thread for each client wakes a thread for each message. In this pattern (Schmidt, Stal, Rohnert,
 // Buschmann: Pattern-Oriented Software Architecture, volume 2) it need not: the sessions that last are
 // members of a set, one set for each processor. One member's thread is on duty: it waits for all of the
-// set's sockets with epoll and echoes for whichever has input. The others sleep, each until its own
+// set's sockets with epoll and echoes for those that have input. The others sleep, each until its own
 // session's next time-out, or until there is something that only its own thread can do: an end, an
 // error, a limit, payload to be shown, a peer that takes no bytes, a stream that fills whole buffers.
 // Then the session leaves the set, and its thread goes on `alone`, which is the loop of a thread for each
@@ -48,10 +48,10 @@ static const uint64_t WAKEUP = 1ull << 32;
 
 struct set {
     _Atomic int64_t served_at; // when somebody last looked after it
-    pthread_mutex_t lock;      // of all below, and of its members' places
+    pthread_mutex_t lock;      // of all below, and of each member's last fields
     int epoll; // -1 while it has no members
     int size;
-    char *buffer; // of whoever is on duty
+    char *buffer; // of the thread on duty
     size_t buffer_size;
     struct session *on_duty;
     struct session sleepers; // the head of a ring, the oldest first
@@ -272,7 +272,7 @@ static int alone(struct session *self, bool is_ready) {
 
 static struct set *set_of(const struct session *self) { return &sets[self->fd % number_of_sets]; }
 
-static struct session **place_of(struct set *mine, int fd) { return &mine->members[fd / number_of_sets]; }
+static struct session **member_at(struct set *mine, int fd) { return &mine->members[fd / number_of_sets]; }
 
 static void unlink_sleeper(struct session *self) {
     if (!self->next) return;
@@ -315,7 +315,7 @@ static void close_set(struct set *mine) {
     mine->epoll = -1;
 }
 
-static bool has_place(struct set *mine, int number) {
+static bool has_room_for(struct set *mine, int number) {
     if (number < mine->capacity) return true;
     int capacity = number + number / 2 + 16;
     struct session **members = realloc(mine->members, (size_t)capacity * sizeof *members);
@@ -329,8 +329,8 @@ static bool has_place(struct set *mine, int number) {
 static bool join(struct set *mine, struct session *self) {
     struct epoll_event input = {.events = EPOLLIN, .data.u64 = (uint64_t)self->fd};
     struct epoll_event drain = {.events = EPOLLIN, .data.u64 = WAKEUP | (uint64_t)self->wakeup};
-    if (!has_place(mine, self->fd / number_of_sets) || !open_set(mine, self->buffer_size)) return false;
-    struct session *stale = *place_of(mine, self->fd);
+    if (!has_room_for(mine, self->fd / number_of_sets) || !open_set(mine, self->buffer_size)) return false;
+    struct session *stale = *member_at(mine, self->fd);
     if (stale) { // somebody has closed its descriptor while it was here
         stale->error = EBADF;
         stale->is_back = true;
@@ -341,7 +341,7 @@ static bool join(struct set *mine, struct session *self) {
         close_set(mine);
         return false;
     }
-    *place_of(mine, self->fd) = self;
+    *member_at(mine, self->fd) = self;
     self->is_back = false;
     mine->size++;
     return true;
@@ -349,7 +349,7 @@ static bool join(struct set *mine, struct session *self) {
 
 static void leave(struct set *mine, struct session *self) {
     if (!self->is_back) epoll_ctl(mine->epoll, EPOLL_CTL_DEL, self->fd, NULL);
-    if (*place_of(mine, self->fd) == self) *place_of(mine, self->fd) = NULL;
+    if (*member_at(mine, self->fd) == self) *member_at(mine, self->fd) = NULL;
     mine->size--;
     close_set(mine);
     call_next(mine);
@@ -387,7 +387,7 @@ static void serve(struct set *mine, uint64_t event, char *buffer, size_t size, b
         if (!is_guest) send_back_drained(mine, (int)(event - WAKEUP));
         return;
     }
-    struct session *one = *place_of(mine, (int)event);
+    struct session *one = *member_at(mine, (int)event);
     // It left after the event was taken, or is about to, or a guest is at it.
     if (!one || one->is_back || one->is_served || (is_guest && one == mine->on_duty)) return;
     one->is_served = true;

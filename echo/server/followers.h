@@ -32,13 +32,13 @@ struct session {
     const struct processors *processors;
     // Counts, which any thread may read: first `sent_bytes`, then `received_bytes`.
     _Atomic int64_t received_bytes, sent_bytes;
-    // Its own thread's, or whose who echoes for it: a set's lock hands them over.
+    // Of the thread that echoes for it, its own or one on duty: a set's lock hands them over.
     int64_t last_active;
     char *unsent; // read for it, and not taken by the socket
     size_t unsent_size;
     int exchanges, error;
     bool roams, is_solitary;
-    // Its place in a set, under the set's lock.
+    // As a member of a set, under the set's lock.
     bool is_served, is_back, is_waiting;
     pthread_cond_t wake;
     struct session *next, *previous; // among the sleepers

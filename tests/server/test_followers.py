@@ -1,4 +1,4 @@
-"""Sessions that last wait together in the compiled loop: whichever ends, all others go on."""
+"""Sessions that last wait together in the compiled loop: each may end, and all others go on."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def exchange(sock: socket.socket, message: bytes = b"hello") -> None:
 
 
 def receive(sock: socket.socket, count: int) -> bytes:
-    """Take so many bytes, fewer only at the end of the stream."""
+    """Return `count` bytes, fewer only at the end of the stream."""
     data = b""
     while len(data) < count and (more := sock.recv(count - len(data))):
         data += more
@@ -80,7 +80,7 @@ def last(sock: socket.socket) -> socket.socket:
 def test_duty_is_handed_over(
     compiled: Compiled, connect: Callable[[int], socket.socket], order: int
 ) -> None:
-    """Whichever session ends, and so whoever was on duty, the others are echoed for."""
+    """When a session ends, on duty or not, the others are echoed for."""
     with compiled() as server:
         port = server.address[1]
         socks = [last(connect(port)) for _ in range(24)][::order]
@@ -128,7 +128,7 @@ def test_a_slow_reader_holds_nobody_up(
         slow, *others = (last(connect(port)) for _ in range(6))
         slow.setblocking(False)
         due = 0
-        for piece in range(1, 10_000_000):  # until both ways are full
+        for piece in range(1, 10_000_000):  # until both directions are full
             try:
                 due += slow.send(bytes(1 + piece % 60_000))
             except BlockingIOError:
@@ -320,7 +320,7 @@ def test_a_forked_process_begins_without_sessions(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_session_that_falls_silent_gives_its_buffer_back(
     daemon: Start, connect: Callable[[int], socket.socket]
 ) -> None:
