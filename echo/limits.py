@@ -121,18 +121,8 @@ PROXY_LINE_BYTES = 107
 # What the status server takes: connections at once, and seconds for each from end to end.
 STATUS_CONNECTIONS = 16
 STATUS_TIMEOUT = 5.0
-# A picture of the sessions serves all who ask within this time, in seconds, and for longer where
-# it was dear: all pictures together take at most this share of one processor.
-LIVE_AGE = 0.2
-LIVE_SHARE = 0.02
-# Sessions that are described at a stretch, about half a millisecond, and the pause after them.
-LIVE_PIECE = 200
-LIVE_PAUSE = 0.0005
 # Sessions that have ended and are still shown.
 LAST_ENDS = 50
-# What the live page's charts show: five minutes, a point every two seconds.
-HISTORY_STEP = 2.0
-HISTORY_POINTS = 150
 # Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
 KEEPALIVE = (60, 10, 6)
 # Out of descriptors, the accept loop tries again after this long.

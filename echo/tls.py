@@ -3,134 +3,320 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 import ssl
 import threading
-from contextlib import contextmanager, suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from echo.deadline import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from io import BufferedReader
 
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-# Python's decoration of OpenSSL's text: the library and a name before, its own line after.
+T = TypeVar("T")
+
+# Bytes that one step reads from the network at the most. OpenSSL's memory for them grows by it.
+RAW_BYTES = 16 * 1024
+# Bytes of payload in a record at the most. OpenSSL may hold all of one but its last byte, so that
+# a step can decrypt this much more than it reads.
+RECORD_BYTES = 16 * 1024
+# Bytes that may come without a byte of payload in them. A record holds up to 16 KiB that can't
+# be decrypted before its last byte is there; key updates, alerts and empty records are short.
+FRUITLESS_BYTES = 64 * 1024
+# What Python puts around OpenSSL's words: the library and a name before, its own line after.
 _DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 # For a file that it can't read, OpenSSL's text is the name of its own part.
 _PLAINER = {"PEM lib": "not PEM, cut short, or locked with a passphrase"}
+# What a `TlsSocket` passes on, to the socket and to the TLS layer. Whatever else a socket can
+# do stays out of reach: it could send plain text.
+_OF_SOCKET = frozenset(
+    {"family", "getpeername", "getsockname", "getsockopt", "proto", "setsockopt", "type"}
+)
+_OF_TLS = frozenset(
+    {"cipher", "context", "getpeercert", "selected_alpn_protocol", "session_reused", "version"}
+)
 
 
 class TlsError(ConnectionError):
-    """The TLS layer broke or refused; the text is OpenSSL's, never the peer's."""
+    """The TLS layer broke or refused; the text is OpenSSL's or ours, never the peer's."""
 
-    def __init__(self, error: ssl.SSLError) -> None:
-        super().__init__(explain(error))
+    def __init__(self, error: ssl.SSLError | str) -> None:
+        super().__init__(error if isinstance(error, str) else explain(error))
 
 
-class TlsSocket(ssl.SSLSocket):
-    """An `SSLSocket` that works where a plain non-blocking socket does.
+class TlsSocket:
+    """TLS over a connected socket, which it owns from then on; used as a socket is.
 
-    What TLS can't do at the moment raises `BlockingIOError`, what it can't do at all `TlsError`.
-    Reading never has to write, so that waiting for input is enough: renegotiation is off, and a
-    key update is answered with the next write. `shutdown(SHUT_WR)` sends TLS's own end of stream
-    (close_notify). Two threads may use it, one to send and one to receive: a lock keeps them
-    apart, since OpenSSL allows one at a time.
+    It blocks, times out or doesn't block as the socket did, and a time-out counts until there
+    is payload, whatever else comes. What can't be done at the moment is a `BlockingIOError`,
+    what TLS can't do at all a `TlsError`. A peer that sends `FRUITLESS_BYTES` without payload
+    (key updates, requests for a renegotiation, empty records) is a `TlsError`, too.
+
+    OpenSSL works in memory here, and a step gives it at most `RAW_BYTES` of the network's: on
+    a socket it would read on for as long as a peer sends records without payload. Reading never
+    waits for room to write. Two threads may use it, one to send and one to receive.
     """
 
-    _both_ended = False
+    _io_refs = 0  # socketserver's files over a socket count themselves there
 
-    @cached_property
-    def _lock(self) -> threading.Lock:
-        return threading.Lock()
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+    ) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        self._sock = sock
+        self._timeout = sock.gettimeout()
+        sock.setblocking(False)
+        self._lock = threading.Lock()  # OpenSSL allows one thread at a time
+        self._unsent = b""  # encrypted, and not yet taken by the kernel
+        self._taken = 0  # bytes of payload in it
+        self._fruitless = 0  # bytes that came since there was payload
+        self._failure: OSError | None = None  # to be raised by the next read
+        self._peer_ended = False
+        self._ended = False
 
-    @contextmanager
-    def _one_call(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-                raise BlockingIOError from error
-            except ssl.SSLError as error:
-                raise TlsError(error) from error
+    def __repr__(self) -> str:
+        return f"<TlsSocket {self._sock!r}>"
 
-    def shake_hands(self) -> None:
-        """Go on with the handshake; where that takes more input, raise `BlockingIOError`."""
-        with self._one_call():
-            self.do_handshake()
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_SOCKET:
+            return getattr(self._sock, name)
+        if name in _OF_TLS:
+            return getattr(self._tls, name)
+        raise AttributeError(f"a TlsSocket has no {name}")
+
+    # -- as a socket --------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, -1 once it is closed."""
+        return self._sock.fileno()
+
+    def gettimeout(self) -> float | None:
+        """Return the time-out in seconds; None blocks, 0 never does."""
+        return self._timeout
+
+    def settimeout(self, seconds: float | None) -> None:
+        """Set the time-out of each call, in seconds; None blocks, 0 never does."""
+        self._timeout = seconds
+
+    def setblocking(self, flag: bool) -> None:
+        """Block without a time-out, or not at all."""
+        self._timeout = None if flag else 0.0
+
+    def recv(self, bufsize: int = 1024, flags: int = 0) -> bytes:
+        """Return payload, at most `bufsize` bytes of it; none is the end of the stream."""
+        buffer = bytearray(min(bufsize, RAW_BYTES + RECORD_BYTES))  # all that a step can decrypt
+        del buffer[self.recv_into(buffer, 0, flags) :]
+        return bytes(buffer)
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
+        """Put payload into `buffer` and return how much; 0 is the end of the stream."""
+        _refuse(flags)
+        room = memoryview(buffer).cast("B")[: nbytes or None]
+        return self._repeat(lambda: self._receive(room), select.POLLIN)
 
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
-        """Send some of `data`, and return how many bytes were taken."""
-        with self._one_call():
-            if self._both_ended:  # there is no TLS layer any more, and this must not go out plain
-                raise BrokenPipeError("the stream has ended")
-            return super().send(data, flags)
+        """Send some of `data`, and return how much of it the kernel has taken, encrypted.
 
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Return what has arrived, at most `buflen` bytes; nothing at the end of the stream."""
-        data = b""
-        with self._one_call(), suppress(ssl.SSLZeroReturnError):  # the end, where ours is sent
-            data = b"" if self._both_ended else super().recv(buflen, flags)
-        return data
+        After a `BlockingIOError` the next call has to begin with the same data.
+        """
+        _refuse(flags)
+        payload = memoryview(data).cast("B")
+        return self._repeat(lambda: self._send(payload), select.POLLOUT)
 
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Read what has arrived into `buffer`; return its length, 0 at the end of the stream."""
-        count = 0
-        with self._one_call(), suppress(ssl.SSLZeroReturnError):
-            count = 0 if self._both_ended else super().recv_into(buffer, nbytes, flags)
-        return count
+    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
+        """Send all of `data`."""
+        left = memoryview(data).cast("B")
+        while left:
+            left = left[self.send(left, flags) :]
+
+    def sendfile(self, file: BufferedReader, offset: int = 0, count: int | None = None) -> int:
+        """Send `count` bytes of a file, or what there is; return how many it were."""
+        file.seek(offset)
+        sent = 0
+        while piece := file.read(min(RAW_BYTES, RAW_BYTES if count is None else count - sent)):
+            self.sendall(piece)
+            sent += len(piece)
+        return sent
+
+    def makefile(self, *arguments: Any, **more: Any) -> Any:
+        """Return a file over this socket, as `socket.makefile` does."""
+        make: Any = socket.socket.makefile  # which only uses methods that are here
+        return make(self, *arguments, **more)
+
+    def _decref_socketios(self) -> None:
+        """Do nothing: no closing waits here for the files over this socket."""
+
+    def pending(self) -> int:
+        """Return a number above 0 where a read has something that the descriptor doesn't show."""
+        decrypted = self._tls.pending() + self._incoming.pending
+        return decrypted or int(self._failure is not None or self._peer_ended)
 
     def shutdown(self, how: int) -> None:
-        """Send close_notify; any `how` but `SHUT_WR` ends the connection below it, too.
+        """Send close_notify, TLS's end of stream; any `how` but `SHUT_WR` ends the connection.
 
-        Python's TLS looks for the peer's own close_notify right away, and takes payload that is
-        there instead for an error: call it when nothing more is due.
+        What the peer still sends can be read after it.
         """
-        if how != socket.SHUT_WR:
-            socket.socket.shutdown(self, how)
-            return
-        with self._lock:
+        if how == socket.SHUT_WR:
+            self._repeat(self._end, select.POLLOUT)
+        else:
+            self._sock.shutdown(how)
+
+    def close(self) -> None:
+        """Close the socket; again is nothing."""
+        self._sock.close()
+
+    # -- the handshake ------------------------------------------------------------------
+
+    def do_handshake(self) -> None:
+        """Do the handshake, or as much of it as can be done now."""
+        self._repeat(self._shake_hands)
+
+    @property
+    def awaits(self) -> int:
+        """What poll(2) is to wait for in the middle of a handshake: POLLIN or POLLOUT."""
+        return select.POLLOUT if self._unsent else select.POLLIN
+
+    # -- steps, each of which is bounded and never waits ----------------------------------
+
+    def _repeat(self, step: Callable[[], T], event: int = 0) -> T:
+        """Take a step again and again, until it has done something or the time is over."""
+        deadline = Deadline(self._timeout)
+        while True:
             try:
-                self._both_ended = self._both_ended or bool(self.unwrap())
-            except ssl.SSLWantReadError:  # ours is sent, the peer's is still to come
-                return
-            except ssl.SSLWantWriteError as error:
-                raise BlockingIOError from error
+                with self._lock:
+                    return step()
+            except BlockingIOError:
+                if self._timeout == 0:
+                    raise
             except ssl.SSLError as error:
                 raise TlsError(error) from error
+            poll = select.poll()
+            poll.register(self._sock, event or self.awaits)
+            left = None if self._timeout is None else deadline.left() * 1000
+            if deadline.expired or not poll.poll(left):
+                raise TimeoutError("timed out")
+
+    def _receive(self, room: memoryview) -> int:
+        """Decrypt what is here already, or else what one read from the network brings."""
+        if self._failure is not None:
+            raise self._failure
+        count = self._decrypt(room)
+        if not count and not self._peer_ended:
+            self._feed()
+            count = self._decrypt(room)
+        if count:
+            self._fruitless = 0
+        elif room and not self._peer_ended:
+            if max(self._fruitless, len(self._unsent)) > FRUITLESS_BYTES:
+                raise TlsError("records without payload")
+            raise BlockingIOError
+        return count
+
+    def _decrypt(self, room: memoryview) -> int:
+        """Fill `room` from what OpenSSL has; an error after some payload is for the next read."""
+        count = got = 0
+        try:
+            while count < len(room) and not self._peer_ended:
+                got = self._tls.read(len(room) - count, room[count:])  # type: ignore[assignment]
+                self._peer_ended = not got  # its close_notify
+                count += got
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:  # the same, where ours is sent
+            self._peer_ended = True
+        except ssl.SSLError as error:
+            self._failure = TlsError(error)
+        try:
+            self._flush()  # an alert, say
+        except OSError as error:
+            self._failure = self._failure or error
+        if self._failure is not None and not count:
+            raise self._failure
+        return count
+
+    def _feed(self) -> None:
+        """Read from the network once."""
+        raw = bytearray(RAW_BYTES)  # always of one size: others would leave holes in the heap
+        count = self._sock.recv_into(raw)
+        self._peer_ended = not count  # without a close_notify
+        self._incoming.write(memoryview(raw)[:count])
+        self._fruitless += count
+
+    def _send(self, payload: memoryview) -> int:
+        """Encrypt a record of `payload`; count it once the kernel has taken all of it."""
+        if self._ended:
+            raise BrokenPipeError("the stream has ended")
+        if self._flush() and payload and not self._taken:
+            self._taken = self._tls.write(payload[:RECORD_BYTES])
+            self._flush()
+        if self._unsent:
+            raise BlockingIOError
+        taken, self._taken = self._taken, 0
+        return taken
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            # Having sent ours, Python's TLS looks for the peer's close_notify, and complains of
+            # anything else; or there was no handshake.
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+        if not self._flush():
+            raise BlockingIOError
+
+    def _shake_hands(self) -> None:
+        for fed in False, True:
+            if fed:
+                self._feed()
+                if self._peer_ended:
+                    self._incoming.write_eof()
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            finally:
+                self._flush()
+            if not self._unsent:
+                self._fruitless = 0
+                return
+        raise BlockingIOError
+
+    def _flush(self) -> bool:
+        """Send what is encrypted, as far as there is room; return whether that was all."""
+        self._unsent += self._outgoing.read()
+        with suppress(BlockingIOError):
+            while self._unsent:
+                self._unsent = self._unsent[self._sock.send(self._unsent) :]
+        return not self._unsent
 
 
-def wrap(
-    sock: socket.socket,
-    context: ssl.SSLContext,
-    *,
-    do_handshake_on_connect: bool = True,
-    **options: Any,
-) -> TlsSocket:
-    """Return `sock` with a TLS layer, which owns it from then on; where this fails, it is closed.
+def wrap(sock: socket.socket, context: ssl.SSLContext, *, server_hostname: str) -> TlsSocket:
+    """Return `sock` with TLS as a client has it, hands shaken; where this fails, it is closed.
 
-    The handshake happens here, unless it is not wanted yet. Raises `TlsError`, or an `OSError`
-    of the network's.
+    Raises `TlsError`, or an `OSError` of the network's.
     """
     try:
-        wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, **options)
-    except ssl.SSLError as error:  # pragma: no cover - the peer sent something and left by now
-        raise TlsError(error) from error
-    # The class is the socket's alone: to set `context.sslsocket_class` would change the caller's
-    # context for everything else that uses it.
-    wrapped.__class__ = TlsSocket
-    assert isinstance(wrapped, TlsSocket)
-    if do_handshake_on_connect:
-        try:
-            wrapped.do_handshake()
-        except OSError as error:
-            socket.socket.close(wrapped)
-            raise TlsError(error) if isinstance(error, ssl.SSLError) else error from error
-    return wrapped
+        secure = TlsSocket(sock, context, server_hostname=server_hostname)
+        secure.do_handshake()
+    except BaseException:
+        sock.close()
+        raise
+    return secure
 
 
 def explain(error: ssl.SSLError) -> str:
-    """Return OpenSSL's text of an error, without Python's decoration.
+    """Return what OpenSSL says, for people.
 
     >>> explain(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)"))
     'wrong version number'
@@ -140,3 +326,8 @@ def explain(error: ssl.SSLError) -> str:
     verdict = getattr(error, "verify_message", "")
     said = _DECORATION.sub("", str(error.args[-1])).partition(": ")[0]
     return f"{said}: {verdict}" if verdict else _PLAINER.get(said, said)
+
+
+def _refuse(flags: int) -> None:
+    if flags:
+        raise ValueError("TLS takes no flags for a read or a write")

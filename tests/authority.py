@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trustme
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from echo.client.tls import trusting
 from echo.server.tls import TlsConfig
@@ -25,22 +26,28 @@ class Authority:
         self._authority = trustme.CA()
         self._authority.cert_pem.write_to_path(self.ca)
 
-    def issue(self, name: str, *, days: int = 1, chain: int = 1) -> tuple[Path, Path]:
-        """Give the files of a certificate for this host and of its key.
+    def issue(
+        self, name: str, *, days: int = 1, chain: int = 1, address: str = "127.0.0.1"
+    ) -> tuple[Path, Path]:
+        """Return the files of a certificate for this host, or another `address`, and of its key.
 
         It expires in `days`, and is `chain` times in its file.
         """
         issued = self._authority.issue_cert(
-            "127.0.0.1", "localhost", common_name=name, not_after=_in(days)
+            address, "localhost", common_name=name, not_after=_in(days)
         )
         cert, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems) * chain)
         issued.private_key_pem.write_to_path(key)
         return cert, key
 
-    def certificates(self, *, clients: bool = False) -> TlsConfig:
-        """Give what a server needs; with `clients` it asks them for a certificate."""
-        return TlsConfig(*self.issue("server"), self.ca if clients else None)
+    def key(self) -> Any:
+        """Return the authority's own private key."""
+        return load_pem_private_key(self._authority.private_key_pem.bytes(), None)
+
+    def certificates(self, *, clients: bool = False, address: str = "127.0.0.1") -> TlsConfig:
+        """Return what a server needs; with `clients` it asks them for a certificate."""
+        return TlsConfig(*self.issue("server", address=address), self.ca if clients else None)
 
     def trusting(self, name: str = "", *, days: int = 1) -> ssl.SSLContext:
         """Give what a client needs; with a name it has a certificate of its own."""

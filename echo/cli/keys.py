@@ -1,4 +1,4 @@
-"""Reads a terminal's keys one at a time, and restores the terminal whatever happens."""
+"""The keys and the mouse of a terminal, one event at a time; the terminal is always restored."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, TracebackType
 
-# Signals that end the process: the terminal has to be restored first.
+# Signals that end a process by default: the terminal has to be restored first.
 _ENDS = ("SIGTERM", "SIGHUP")
 # Seconds to wait for the rest of an escape sequence, which a slow line may deliver later.
 _SEQUENCE_WAIT = 0.05
 # Terminals send different sequences for a key: xterm has two, the Linux console its own.
 _ARROWS = dict(zip("ABCDHF", ("up", "down", "right", "left", "home", "end"), strict=True))
-_PAGES = {1: "home", 4: "end", 5: "pgup", 6: "pgdn", 7: "home", 8: "end"}
+_PAGES = {1: "home", 3: "delete", 4: "end", 5: "pgup", 6: "pgdn", 7: "home", 8: "end"}
 _FUNCTIONS = (11, 12, 13, 14, 15, 17, 18, 19, 20, 21)
 _SEQUENCES = (
     {f"\x1b[{letter}": key for letter, key in _ARROWS.items()}
@@ -33,15 +33,21 @@ _SEQUENCES = (
     | {f"\x1bO{letter}": f"f{number}" for number, letter in enumerate("PQRS", 1)}
     | {f"\x1b[[{letter}": f"f{number}" for number, letter in enumerate("ABCDE", 1)}
 )
-_PLAIN = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "backspace", "\x15": "erase"}
-_TOKEN = re.compile(r"\x1b\[\[?[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|\x1b|.", re.DOTALL)
+# Ctrl-A, Ctrl-E, Ctrl-U and Ctrl-W do what they do in a shell's line.
+_PLAIN = dict.fromkeys("\r\n", "enter") | dict.fromkeys("\x7f\x08", "backspace")
+_PLAIN |= {"\x01": "home", "\x05": "end", "\x15": "erase", "\x17": "erase word"}
+_TOKEN = re.compile(r"\x1b\[<[0-9;]*[Mm]|\x1b\[\[?[0-9;]*[A-Za-z~]|\x1bO[A-Za-z]|\x1b|.", re.DOTALL)
+_BEGUN = re.compile(rb"\x1b(\[[<\[]?[0-9;]*|O)?\Z")
+# A mouse event as xterm's mode 1006 reports it: button, column, line; "M" where it goes down.
+_MOUSE = re.compile(r"\x1b\[<(\d{1,3});(\d{1,5});(\d{1,5})M")
+_BUTTONS = {"64": "wheel up", "65": "wheel down"}
 
 
 class Keys:
     """Reads keys from standard input, which must be a terminal, inside a `with` block.
 
-    Each key is read at once and isn't shown. Ctrl-C, TERM and a hang-up still end the process,
-    and restore the terminal.
+    Keys arrive at once and are not shown; Ctrl-C, TERM and a hang-up still end the process, with
+    the terminal restored.
     """
 
     def __init__(self) -> None:
@@ -76,28 +82,29 @@ class Keys:
         self._handlers[number] = signal.signal(number, handler)
 
     def wake(self) -> None:
-        """End the wait for a key; may be called from any thread."""
-        with suppress(OSError):  # the wakeup is set already, or closed
+        """End a wait for a key, from any thread."""
+        with suppress(OSError):  # enough wakeups are under way, or the block is over
             self._waker.send(b"!")
 
     def seize(self) -> None:
-        """Switch the terminal to single keys."""
+        """Switch the terminal to keys as they are typed."""
         tty.setcbreak(self._fd, termios.TCSANOW)
 
     def release(self) -> None:
-        """Restore the terminal, unless it hung up."""
+        """Restore the terminal, if it is still there."""
         try:
-            # TCSANOW, since TCSADRAIN would wait for ever on a stopped terminal (Ctrl-S).
+            # At once: waiting for the output to drain would hang on a stopped terminal (Ctrl-S).
             termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
         except termios.error:  # it hung up
             return
 
     def key(self, seconds: float | None) -> str:
-        """Return the next key: its character, or a name such as `up`, `pgdn`, `f4`.
+        """Wait for the next key, and return its character or its name.
 
-        Returns an empty string after `seconds` without a key (None waits for ever), after
-        `wake`, and for a sequence that isn't known. Where the terminal is gone it raises
-        `SystemExit`, as a hang-up does.
+        Names are those such as `up`, `pgdn`, `f4`, `wheel up` and `click 12 5` (column and line,
+        from 1). An empty string means none: `seconds` have passed (None waits for as long as it
+        takes), `wake` was called, or the terminal sent a sequence that has no name here. A terminal
+        that is gone ends the process as a hang-up does.
         """
         if not self._waiting:
             self._waiting = _split(self._read(seconds))
@@ -110,10 +117,7 @@ class Keys:
         if self._fd not in ready:
             return ""
         data = self._take()
-        if (
-            data.endswith((b"\x1b", b"\x1b[", b"\x1bO"))
-            and select.select([self._fd], [], [], _SEQUENCE_WAIT)[0]
-        ):
+        while _BEGUN.search(data) and select.select([self._fd], [], [], _SEQUENCE_WAIT)[0]:
             data += self._take()
         return data.decode("utf-8", "replace")
 
@@ -126,12 +130,12 @@ class Keys:
 
 
 def available() -> bool:
-    """Return whether there are keys to read: standard input is a terminal."""
+    """Return whether standard input is a terminal, which has keys."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _split(text: str) -> list[str]:
-    r"""Return the names of the keys in `text`; unknown sequences are skipped.
+    r"""Split what was read into the names of keys, leaving out unknown sequences.
 
     >>> _split("j\x1b[A\x1b[6~\x1bOS\x1b[99~\x1b")
     ['j', 'up', 'pgdn', 'f4', 'esc']
@@ -143,12 +147,15 @@ def _split(text: str) -> list[str]:
 def _named(token: str) -> str:
     if token == "\x1b":
         return "esc"
+    if mouse := _MOUSE.fullmatch(token):
+        button, column, line = mouse.groups()
+        return f"click {column} {line}" if button == "0" else _BUTTONS.get(button, "")
     if token.startswith("\x1b"):
         return _SEQUENCES.get(token, "")
     return _PLAIN.get(token, token)
 
 
 def _end(number: int, frame: FrameType | None = None) -> NoReturn:
-    """Raise `SystemExit`, which runs every clean-up, with the signal's exit code."""
+    """End the process with the signal's exit code, running every `finally` on the way."""
     del frame
     raise SystemExit(128 + number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from echo.cli.failure import CONFIG, USAGE, Failure
+from echo.cli.networks import network
 from echo.limits import LOG_FILE_BYTES, LOG_FILES_KEPT
 from echo.server.proxy import Proxies
 from echo.server.tls import BadCertificate, TlsConfig
@@ -144,7 +144,7 @@ class Proxying:
                 "serve: --proxy-from is of no use without --proxy-protocol: add it", USAGE
             )
         try:
-            return Proxies(map(ip_network, self.proxy_from)) if self.proxy_from else None
+            return Proxies(map(network, self.proxy_from)) if self.proxy_from else None
         except ValueError as error:
             raise Failure(f"serve: --proxy-from takes networks: {error}", USAGE) from error
 

@@ -62,8 +62,8 @@ class EchoClient:
         self.ledger = Ledger()
         self.ended = False  # the server has sent its end of stream
         self._half_closed = False
-        self._sock: socket.socket | None = None
-        self._early = bytearray()  # received, and not yet returned by `receive`
+        self._sock: socket.socket | TlsSocket | None = None
+        self._early = bytearray()  # came back before it was asked for
         self._selector = Selector()
         self._watched = selectors.EVENT_READ
         self.limit(None)
@@ -85,7 +85,7 @@ class EchoClient:
         self.close()
 
     @property
-    def sock(self) -> socket.socket:
+    def sock(self) -> socket.socket | TlsSocket:
         """The connected socket, which is non-blocking; raises `OSError` where there is none."""
         if self._sock is None:
             raise ConnectionError("not connected")
@@ -195,7 +195,7 @@ class EchoClient:
             self._sock = None
         self._selector.close()
 
-    def _send(self, sock: socket.socket, data: bytes) -> None:
+    def _send(self, sock: socket.socket | TlsSocket, data: bytes) -> None:
         left = memoryview(data)
         while left:
             try:

@@ -21,7 +21,7 @@ from echo.client.plan import NS, Schedule
 from echo.client.sessions import FailureKind, LoadSession
 from echo.client.sizes import parse_sizes
 from echo.limits import KIB
-from echo.tls import wrap
+from echo.tls import TlsSocket, wrap
 
 if TYPE_CHECKING:
     import socket
@@ -129,9 +129,10 @@ class Load:
 
     def run(self) -> None:
         """Run the plan, once; `OSError` where not even the first connection can be made."""
-        first, _ = open_connection((self.host, self.port), self.plan.timeout)
+        first: socket.socket | TlsSocket
+        first = sock = open_connection((self.host, self.port), self.plan.timeout)[0]
         if self.tls is not None:  # a certificate that isn't trusted is an error at once
-            first = wrap(first, self.tls, server_hostname=self.host)
+            first = wrap(sock, self.tls, server_hostname=self.host)
         try:
             self._start(first)
             while not self._over():
@@ -181,7 +182,7 @@ class Load:
 
     # -- the run ------------------------------------------------------------------------
 
-    def _start(self, first: socket.socket) -> None:
+    def _start(self, first: socket.socket | TlsSocket) -> None:
         self._family, self._address = first.family, first.getpeername()
         self._start_ns = self._check_ns = time.perf_counter_ns()
         self._end_ns = self._start_ns + round(self.plan.duration * NS)

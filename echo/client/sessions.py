@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from echo.client.client import READ_BYTES
 from echo.client.errors import EchoMismatch
 from echo.client.ledger import compare
-from echo.tls import TlsSocket, wrap
+from echo.tls import TlsSocket
 
 if TYPE_CHECKING:
     import ssl
@@ -82,7 +82,7 @@ class LoadSession:
         self._sent = 0
         self._got = 0
         self._offset = 0  # in the connection, of the exchange's first byte
-        self._sock: socket.socket | None = None
+        self._sock: socket.socket | TlsSocket | None = None
 
     def __repr__(self) -> str:
         return f"<LoadSession {self.number} {self.state.name}>"
@@ -121,7 +121,7 @@ class LoadSession:
         if code not in (0, errno.EINPROGRESS):
             self._fail(OSError(code, os.strerror(code)))
 
-    def adopt(self, sock: socket.socket) -> None:
+    def adopt(self, sock: socket.socket | TlsSocket) -> None:
         """Use an existing connection."""
         sock.setblocking(False)
         self._take(sock, State.CONNECTING, WRITE)
@@ -174,11 +174,11 @@ class LoadSession:
     # -- internals ----------------------------------------------------------------------
 
     @property
-    def _socket(self) -> socket.socket:
+    def _socket(self) -> socket.socket | TlsSocket:
         assert self._sock is not None
         return self._sock
 
-    def _take(self, sock: socket.socket, state: State, events: int) -> None:
+    def _take(self, sock: socket.socket | TlsSocket, state: State, events: int) -> None:
         self._sock = sock
         self.state = state
         self.exchanges = self.began_ns = self._offset = self._got = 0
@@ -200,7 +200,7 @@ class LoadSession:
 
     def _shake_hands(self) -> None:
         try:
-            self._encrypted().shake_hands()
+            self._encrypted().do_handshake()
         except BlockingIOError:
             self._watch(READ)
         except OSError as error:
@@ -213,11 +213,9 @@ class LoadSession:
         sock, context = self._socket, self._owner.tls
         if not isinstance(sock, TlsSocket):
             assert context is not None
-            host = self._owner.host
-            secure = wrap(sock, context, server_hostname=host, do_handshake_on_connect=False)
             self._owner.selector.unregister(sock)
-            self._owner.selector.register(secure, READ, self)
-            self._sock = sock = secure
+            self._sock = sock = TlsSocket(sock, context, server_hostname=self._owner.host)
+            self._owner.selector.register(sock, READ, self)
         return sock
 
     def _is_free(self) -> None:

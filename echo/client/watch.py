@@ -1,34 +1,41 @@
-"""Asking a daemon for its live sessions: once, or again and again."""
+"""Reading a daemon's `/sessions` page over HTTP: once, or again and again."""
 
 from __future__ import annotations
 
-import http.client
-import socket
 import threading
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from echo.client.live import BadAnswer, Sample, parsed
+import h11
+
+from echo.client.client import READ_BYTES
+from echo.client.connecting import open_connection
+from echo.client.snapshot import BadAnswer, Snapshot, parsed
+from echo.client.tls import trusting
 from echo.deadline import Deadline
 from echo.limits import MIB
+from echo.tls import TlsSocket, wrap
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Callable
 
-# A million sessions fit in; whatever sends more is no daemon.
-MOST_BYTES = 512 * MIB
-_PIECE_BYTES = MIB
+# All that is read of one answer, headers included: about 170,000 sessions. Parsed, it may take
+# some ten times as much memory.
+MOST_BYTES = 32 * MIB
+_OK = 200
 
 
 class BadUrl(ValueError):
-    """No URL that a status page can have."""
+    """The URL can't be that of a status page; the text says why."""
 
 
-class Source:
-    """A daemon's `/sessions` page, below `url`; each `read` is a connection of its own.
+class StatusPage:
+    """A daemon's `/sessions` page, below `url`; each read is a connection of its own.
 
-    `timeout` is in seconds, for all of one reading. Raises `BadUrl`.
+    `timeout` is in seconds, for a whole read: connecting, the TLS handshake, the request and the
+    answer. Raises `BadUrl`.
     """
 
     def __init__(
@@ -42,91 +49,111 @@ class Source:
         if parts.scheme not in ("http", "https"):
             raise BadUrl("it has to begin with http:// or https://")
         if not host or parts.query or parts.fragment or parts.username is not None:
-            raise BadUrl("there is no host in it, or more than a host, a port and a path")
-        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+            raise BadUrl("it needs a host, and has room for a port and a path only")
+        path = parts.path.rstrip("/")
+        self.url = f"{parts.scheme}://{parts.netloc}{path}"
         self.timeout = timeout
-        self._path = f"{parts.path.rstrip('/')}/sessions"
-        self._connection: Callable[[], http.client.HTTPConnection]
-        if parts.scheme == "https":
-            self._connection = lambda: http.client.HTTPSConnection(
-                host, port, timeout=timeout, context=tls
-            )
-        else:
-            self._connection = lambda: http.client.HTTPConnection(host, port, timeout=timeout)
+        self._netloc = parts.netloc
+        self._target = quote(f"{path}/sessions", safe="/%:@!$&'()*+,;=~")
+        self._address = host, port or (443 if parts.scheme == "https" else 80)
+        self._tls = (tls or trusting()) if parts.scheme == "https" else None
 
-    def read(self) -> Sample:
-        """Ask; `OSError` where nobody answers, `BadAnswer` for somebody else's answer."""
+    def read(self) -> Snapshot:
+        """Return a new snapshot.
+
+        Raises `OSError` where nobody answers in time, `BadAnswer` for something else's answer.
+        """
         return parsed(self.raw())
 
     def raw(self) -> bytes:
-        """Give the page as it is."""
+        """Return the page's body as it is; raises what `read` raises."""
         deadline = Deadline(self.timeout)
-        connection = self._connection()
         try:
-            _connect(connection)
-            connection.request("GET", self._path, headers={"Accept": "application/json"})
-            answer = connection.getresponse()
-            if answer.status != http.client.OK:
-                raise BadAnswer(f"it answers {answer.status} {answer.reason}")
-            return _whole(answer, deadline)
-        except http.client.HTTPException as error:
-            raise BadAnswer(f"it doesn't answer in HTTP: {error!r}") from error
-        finally:
-            connection.close()
+            sock: socket.socket | TlsSocket
+            sock = plain = open_connection(self._address, self.timeout)[0]
+            try:
+                if self._tls is not None:
+                    sock.settimeout(_left(deadline))
+                    sock = wrap(plain, self._tls, server_hostname=self._address[0])
+                return self._exchange(sock, deadline)
+            finally:
+                sock.close()
+        except TimeoutError as error:
+            raise TimeoutError("it took too long to answer") from error
+        except h11.ProtocolError as error:
+            raise BadAnswer("it doesn't answer in HTTP") from error
+
+    def _exchange(self, sock: socket.socket | TlsSocket, deadline: Deadline) -> bytes:
+        """Send the request, and read the answer to its end.
+
+        Whatever arrives counts towards `MOST_BYTES` and all waiting towards one deadline: headers,
+        interim answers and chunk extensions have no other end when a server drips them.
+        """
+        host = self._netloc.encode("idna").decode()
+        headers = [("Host", host), ("Accept", "application/json"), ("Connection", "close")]
+        http = h11.Connection(h11.CLIENT)
+        request = http.send(h11.Request(method="GET", target=self._target, headers=headers))
+        sock.settimeout(_left(deadline))
+        sock.sendall((request or b"") + (http.send(h11.EndOfMessage()) or b""))
+        body, received = bytearray(), 0
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                sock.settimeout(_left(deadline))
+                data = sock.recv(READ_BYTES)
+                received += len(data)
+                if received > MOST_BYTES:
+                    raise BadAnswer(f"its answer is longer than {MOST_BYTES // MIB} MiB")
+                http.receive_data(data)
+            elif isinstance(event, h11.Response) and event.status_code != _OK:
+                why = bytes(event.reason).decode("latin-1")
+                raise BadAnswer(f"it answers {event.status_code} {why}")
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                return bytes(body)
 
 
-def _connect(connection: http.client.HTTPConnection) -> None:
-    try:
-        connection.connect()
-    except UnicodeError as error:  # a name that no name server can be asked for
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from error
+def _left(deadline: Deadline) -> float:
+    """Return the seconds that are left; a socket takes a time-out of 0 for "don't block"."""
+    if deadline.expired:
+        raise TimeoutError
+    return deadline.left()
 
 
-def _whole(answer: http.client.HTTPResponse, deadline: Deadline) -> bytes:
-    """Read to the end, which has to come in time: a trickle would never time out by itself."""
-    body = bytearray()
-    while piece := answer.read1(_PIECE_BYTES):
-        body += piece
-        if deadline.expired:
-            raise TimeoutError("it took too long to answer")
-        if len(body) > MOST_BYTES:
-            raise BadAnswer("its answer is too long")
-    return bytes(body)
+class Poller:
+    """Reads a page every `interval` seconds in a thread of its own, while it is entered.
 
-
-class Feed:
-    """Reads a source every `interval` seconds in a thread of its own, while it is entered.
-
-    `sample` is the newest one, with its rates; `problem` says why there is no newer one, empty
-    where all is well. After each reading `changed` is called, in that thread.
+    `snapshot` is the newest one, with its rates; `problem` says why there is no newer one, and is
+    empty while all is well. After each read `changed` is called, in that thread.
     """
 
     def __init__(
-        self, source: Source, first: Sample, interval: float, changed: Callable[[], None]
+        self, page: StatusPage, first: Snapshot, interval: float, changed: Callable[[], None]
     ) -> None:
-        self.sample = first
+        self.snapshot = first
         self.problem = ""
-        self._source = source
+        self._page = page
         self._interval = interval
         self._changed = changed
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
-    def __enter__(self) -> Feed:
+    def __enter__(self) -> Poller:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()  # a reading under way is left to itself
+        self._over.set()  # a read under way ends by its own time-out
 
     def _run(self) -> None:
         while not self._over.wait(self._interval):
             try:
-                sample = self._source.read()
+                snapshot = self._page.read()
             except (OSError, BadAnswer) as error:
                 self.problem = getattr(error, "strerror", None) or str(error)
             else:
                 self.problem = ""
-                if not sample.is_same(self.sample):
-                    self.sample = sample.since(self.sample)
+                if not snapshot.is_same(self.snapshot):
+                    self.snapshot = snapshot.since(self.snapshot)
             self._changed()

@@ -1,4 +1,4 @@
-"""The live page's files: read once, served at fixed paths; no request's path is a file's name."""
+"""The live page's files: read once, served at fixed paths; a request's path never names a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
 }
 
 
 def assets() -> dict[str, Page]:
-    """Give the pages of the package's own files: `/`, and what it asks for under `/page/`.
+    """Return the pages made of the package's own files: `/`, and those under `/page/`.
 
     >>> sorted(assets())[:2]
-    ['/', '/page/chart.js']
+    ['/', '/page/charts.js']
     """
     pages: dict[str, Page] = {}
     for file in (files("echo.server") / "page").iterdir():

@@ -19,7 +19,7 @@ class CountingSocket:
     _io_refs = 0
 
     def __init__(self, session: Session) -> None:
-        self._sock = session.sock
+        self._sock = session.stream
         self._counts = session.counts
 
     def __repr__(self) -> str:

@@ -73,7 +73,8 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def __init__(self, session: Session, client_address: Any, server: EchoServer) -> None:
         """Serve a session; its socket is `self.request`, as in every handler."""
         self.session = session
-        super().__init__(session.sock, client_address, server)
+        stream: Any = session.stream
+        super().__init__(stream, client_address, server)
 
     def handle(self) -> None:
         """Run the echo loop."""
@@ -102,6 +103,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
         when the connection breaks.
         """
         flags, counts = self.server.flags, self.session.counts
+        self.idle_at = time.monotonic() + self.idle_timeout
         while not flags[DRAINING]:
             left = self.max_bytes - counts.received_bytes
             if left <= 0:
@@ -110,7 +112,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
             room = self.buffer if left >= len(self.buffer) else self.buffer[: int(left)]
             try:
                 count = self.request.recv_into(room)
-            except BlockingIOError:  # it was the wakeup, or the input went away
+            except BlockingIOError:  # the wakeup, or under TLS something without payload
                 continue
             counts.received_bytes += count
             chunk = self.buffer[:count]
@@ -134,19 +136,22 @@ class EchoHandler(socketserver.StreamRequestHandler):
             chunk = chunk[sent:]
 
     def wait_for_input(self) -> None:
-        """Wait until there is something to read, as long as the peer may stay silent."""
-        left = self.ends_at - time.monotonic()
-        if left <= 0:
-            raise SessionEnd(Reason.SESSION_TIMEOUT)
-        seconds = min(left, self.idle_timeout)
-        if len(self.buffer) > FIRST_BUFFER and seconds > BUFFER_PATIENCE:
-            if self.waiter.readable(BUFFER_PATIENCE):
+        """Wait until there is something to read, within the session's time and to `idle_at`.
+
+        `receive` sets that once: what comes without payload is no end of a silence.
+        """
+        end = min(self.ends_at, self.idle_at)
+        seconds = end - time.monotonic()
+        if seconds > 0:
+            if len(self.buffer) > FIRST_BUFFER and seconds > BUFFER_PATIENCE:
+                if self.waiter.readable(BUFFER_PATIENCE):
+                    return
+                self.buffer = memoryview(bytearray(FIRST_BUFFER))
+                seconds -= BUFFER_PATIENCE
+            if self.waiter.readable(seconds):
                 return
-            self.buffer = memoryview(bytearray(FIRST_BUFFER))
-            seconds -= BUFFER_PATIENCE
-        if not self.waiter.readable(seconds):
-            late = left < self.idle_timeout
-            raise SessionEnd(Reason.SESSION_TIMEOUT if late else Reason.IDLE_TIMEOUT)
+        late = end == self.ends_at
+        raise SessionEnd(Reason.SESSION_TIMEOUT if late else Reason.IDLE_TIMEOUT)
 
     def wait_for_room(self) -> None:
         """Wait until some more can be sent, as long as the peer may take nothing.

@@ -75,6 +75,8 @@ class Proxies:
             result = _Reading(sock, wakeup, Deadline(self.timeout)).result()
         except OSError as error:
             raise _bad("no header") from error
+        if getattr(result, "protocol", None) == socket.SOCK_DGRAM:
+            raise _bad("not of a TCP connection")
         if is_ipv4(result) or is_ipv6(result):
             return peer_of(result.peername)
         return None

@@ -288,7 +288,7 @@ class EchoServer(ListeningServer):
         if getattr(handler, "takes_session", False):
             handler(session, client_address, self)
             return
-        session.sock.settimeout(self.limits.idle_timeout or None)
+        session.stream.settimeout(self.limits.idle_timeout or None)
         try:
             handler(CountingSocket(session), client_address, self)
         except TimeoutError as error:

@@ -12,6 +12,7 @@ from echo.server.slots import Connection
 
 if TYPE_CHECKING:
     from echo.events import Reason
+    from echo.tls import TlsSocket
 
 # The places in a server's `flags`: reads are to be logged; sessions are to end. The compiled
 # loop knows them by the same names.
@@ -76,6 +77,7 @@ class Session(Connection):
     counts: Any = field(default_factory=Counts)
     reason: Reason | None = None  # why its handler has ended, once it has
     cut: bool = False  # a stop has shut its socket down
+    tls_socket: TlsSocket | None = None
     # What only some sessions have in their lines, by the log's names.
     proxy: dict[str, str | int] = field(default_factory=dict)
     tls: dict[str, str] = field(default_factory=dict)
@@ -86,6 +88,11 @@ class Session(Connection):
             f"<Session {self.session_id} {self.peer_ip}:{self.peer_port} "
             f"{self.received_bytes} in, {self.sent_bytes} out>"
         )
+
+    @property
+    def stream(self) -> socket.socket | TlsSocket:
+        """What its handler reads from and sends to: its socket, or TLS over it."""
+        return self.tls_socket or self.sock
 
     @property
     def received_bytes(self) -> int:
@@ -111,14 +118,13 @@ class Session(Connection):
         return Counts(self.counts.received_bytes, sent)
 
     def shut_down(self, how: int = socket.SHUT_RDWR) -> None:
-        """End the connection below any TLS layer, which wakes the session's thread.
+        """End the connection below any TLS, which wakes the session's thread.
 
-        TLS's own `shutdown` would drop the encryption and let the session's next send go out
-        in the clear. Call it under the slots' lock and only while the session holds its slot:
+        Call it under the slots' lock and only while the session holds its slot:
         afterwards the descriptor's number may belong to another connection.
         """
         try:
-            socket.socket.shutdown(self.sock, how)
+            self.sock.shutdown(how)
         except OSError:  # it is not connected any more, which wakes its thread as well
             return
 

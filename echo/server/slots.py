@@ -116,8 +116,8 @@ def networks_of(peer_ip: str) -> tuple[tuple[str, int], ...]:
     """Return what an address counts for: pairs of a network and its share of the peer's limit.
 
     An IPv4 address is one peer. An IPv6 host has a /64 to itself, so that the networks are
-    counted. A host behind NAT64 or 6to4 is the IPv4 address inside; a link-local one is its
-    address on its link, which is named behind a `%`.
+    counted. A host behind NAT64, 6to4 or Teredo is the IPv4 address inside; a link-local one
+    is its address on its link, which is named behind a `%`.
 
     >>> networks_of("192.0.2.1")
     (('192.0.2.1', 1),)
@@ -129,8 +129,10 @@ def networks_of(peer_ip: str) -> tuple[tuple[str, int], ...]:
     if ":" not in peer_ip:
         return ((peer_ip, 1),)
     address = IPv6Address(peer_ip)
-    embedded = IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address.sixtofour
-    if embedded is not None:
+    if address in _NAT64:
+        return ((str(IPv4Address(int(address) & 0xFFFFFFFF)), 1),)
+    _, teredo = address.teredo or (None, None)
+    if embedded := address.ipv4_mapped or address.sixtofour or teredo:
         return ((str(embedded), 1),)
     if address.is_link_local:
         return ((peer_ip, 1),)

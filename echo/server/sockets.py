@@ -102,15 +102,25 @@ def _is_local(family: socket.AddressFamily, address: Any) -> bool:
 def peer_of(address: Any) -> tuple[str, int]:
     """Return a peer's IP address and port; an IPv4-mapped IPv6 address is written as IPv4.
 
+    A link-local address is one only with its link, whose name follows behind a `%`.
+
     >>> peer_of(("::ffff:192.0.2.1", 40000, 0, 0))
     ('192.0.2.1', 40000)
     >>> peer_of(("2001:db8::1", 40000, 0, 0))
     ('2001:db8::1', 40000)
+    >>> peer_of(("fe80::1", 40000, 0, 10**6))
+    ('fe80::1%1000000', 40000)
     """
     peer_ip, peer_port = str(address[0]), int(address[1])
     if peer_ip.startswith("::ffff:"):
         mapped = ipaddress.IPv6Address(peer_ip).ipv4_mapped
         peer_ip = str(mapped or peer_ip)
+    scope = address[3] if len(address) > 3 else 0
+    if scope and "%" not in peer_ip:
+        try:
+            peer_ip += f"%{socket.if_indextoname(scope)}"
+        except OSError:  # the link is gone by now
+            peer_ip += f"%{scope}"
     return peer_ip, peer_port
 
 
@@ -141,14 +151,14 @@ def linger(
     """Send the end of the stream, then read and drop what the peer still sends, within bounds.
 
     Closing a socket while input is unread sends a reset, and a reset destroys what the peer has
-    not read yet of the echo. All this is below any TLS layer: the input isn't decrypted.
+    not read yet of the echo. All this is below any TLS: the input isn't decrypted.
     """
     deadline = Deadline(seconds)
     waiter = Waiter(sock)
     try:
-        socket.socket.shutdown(sock, socket.SHUT_WR)
+        sock.shutdown(socket.SHUT_WR)
         while budget > 0 and waiter.readable(deadline.left()) and not deadline.expired:
-            dropped = socket.socket.recv_into(sock, _DISCARD)
+            dropped = sock.recv_into(_DISCARD)
             if not dropped:
                 return
             budget -= dropped

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import select
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from echo.deadline import Deadline
 from echo.events import Reason
 from echo.server.session import SessionEnd
 from echo.server.sockets import LINGER_TIMEOUT
+from echo.server.subject import subject_of
 from echo.server.waiting import Waiter
-from echo.tls import TlsError, TlsSocket, explain, wrap
+from echo.tls import TlsSocket, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from echo.server.server import EchoServer
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 TLS_TIMEOUT = 10.0
 # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _OUT_OF_DATE = frozenset({9, 10})
-# What would end a value of a subject, or escape its end.
-_SPECIAL = re.compile(r"[\\,=+]")
 
 
 class BadCertificate(ValueError):
@@ -60,45 +58,32 @@ class TlsConfig:
         self.context = self._read()
 
     def shake_hands(self, session: Session, server: EchoServer) -> None:
-        """Put the TLS layer on a session's socket, and do the handshake until a drain begins.
+        """Put TLS over a session's socket, and do the handshake until a drain begins.
 
         Raises `SessionEnd` or `TlsError`, as for what is wrong with TLS later on.
         """
         session.sock.setblocking(False)
-        try:
-            sock = session.sock = wrap(
-                session.sock, self.context, server_side=True, do_handshake_on_connect=False
-            )
-        except TlsError as error:  # the peer has been here, and is gone
-            raise SessionEnd(Reason.RESET) from error
-        if session.cut:  # while there was neither the one socket nor the other
-            session.shut_down()
-        waiter = Waiter(sock, server.wakeup)
+        stream = session.tls_socket = TlsSocket(session.sock, self.context, server_side=True)
+        waiter = Waiter(stream, server.wakeup)
         deadline = Deadline(self.timeout)
         while not server.draining:
             try:
-                sock.do_handshake()
-                session.tls = _facts(sock)
+                stream.do_handshake()
+                session.tls = _facts(stream)
                 return
-            except ssl.SSLWantReadError:
-                ready = waiter.readable(deadline.left())
-            except ssl.SSLWantWriteError:
-                ready = waiter.writable(deadline.left())
-            except ssl.SSLError as error:
-                raise TlsError(error) from error
+            except BlockingIOError:
+                wait = waiter.writable if stream.awaits == select.POLLOUT else waiter.readable
+                ready = wait(deadline.left())
             if not ready or deadline.expired:
                 raise SessionEnd(Reason.TLS_ERROR, "no handshake in time")
         raise SessionEnd(Reason.DRAINED)
 
     def say_goodbye(self, session: Session) -> None:
         """Send the peer a close_notify, if that can be done soon."""
-        with suppress(OSError, ValueError):  # it is gone, or there was no handshake
-            session.sock.setblocking(False)
-            try:
-                session.sock.shutdown(socket.SHUT_WR)
-            except BlockingIOError:
-                Waiter(session.sock).writable(LINGER_TIMEOUT)
-                session.sock.shutdown(socket.SHUT_WR)
+        if session.tls_socket is not None:
+            session.tls_socket.settimeout(LINGER_TIMEOUT)
+            with suppress(OSError):  # it is gone, or takes nothing
+                session.tls_socket.shutdown(socket.SHUT_WR)
 
     def _read(self) -> ssl.SSLContext:
         try:
@@ -125,7 +110,7 @@ class TlsConfig:
 def _context(cert: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a request for one is answered with an alert
     context.load_cert_chain(cert, key, password="")  # a daemon has nobody to ask for one
     return context
 
@@ -152,19 +137,5 @@ def _facts(sock: TlsSocket) -> dict[str, str]:
     """Return what the handshake agreed on, by the log's names."""
     cipher, protocol, _ = sock.cipher() or ("", "", 0)
     facts = {"tls_protocol": sock.version() or protocol, "tls_cipher": cipher}
-    certificate = sock.getpeercert()
+    certificate = sock.getpeercert(binary_form=True)
     return {**facts, "tls_subject": subject_of(certificate)} if certificate else facts
-
-
-def subject_of(certificate: Mapping[str, Any]) -> str:
-    r"""Return a certificate's subject as one line that can be read in one way only.
-
-    >>> subject_of({"subject": ((("organizationName", "a, b=c"),), (("commonName", "me"),))})
-    'organizationName=a\\, b\\=c,commonName=me'
-    """
-    pairs = [pair for relative in certificate.get("subject", ()) for pair in relative]
-    return ",".join(f"{name}={_SPECIAL.sub(_escape, value)}" for name, value in pairs)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return f"\\{match.group()}"

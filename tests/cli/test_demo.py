@@ -51,7 +51,7 @@ class Shown(NamedTuple):
 
 
 def tables(text: str) -> list[list[Shown]]:
-    """Give the tables of a text, in their order."""
+    """Return the tables of a text, in their order."""
     found: list[list[Shown]] = []
     for line in STYLE.sub("", text).splitlines():
         if "local address  " in line:
@@ -67,7 +67,7 @@ def open_at(table: list[Shown]) -> Counter[str]:
 
 
 def told(capsys: Output, *flags: str) -> str:
-    """Run it in this process, without a terminal, and give what it says."""
+    """Run it in this process, without a terminal, and return its output."""
     assert main(["demo", *flags]) == 0
     return capsys.readouterr().out
 
@@ -135,7 +135,7 @@ def test_the_system_s_own_tool_shows_the_same(tmp_path: Path) -> None:
 
 
 def prompted(terminal: Terminal, count: int) -> bool:
-    """Go on to the prompt after the next table; False at the end."""
+    """Go on to the prompt after the next table; return False at the end."""
     pressed = set()
 
     def there() -> bool:
@@ -151,7 +151,7 @@ def prompted(terminal: Terminal, count: int) -> bool:
 
 
 def rows_of(table: list[Shown]) -> set[tuple[str, ...]]:
-    """Give what ss can say of a table, too."""
+    """Return the part of a table that ss shows, too."""
     return lasting((row.fd, row.local, row.peer, row.queue, row.state) for row in table)
 
 
@@ -228,15 +228,15 @@ def test_a_full_table_of_ended_connections_is_said(
 def test_a_table_that_was_read_while_it_changed_is_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is open here has to be in it; within bounds, or the picture is what there is."""
+    """What is open here has to be in it; within bounds, or the table is what there is."""
     sockets = kernel.sockets
     answers = [[], []]
     monkeypatch.setattr(kernel, "sockets", lambda port: answers.pop() if answers else sockets(port))
     with theatre.Theatre() as empty:
-        again = empty.picture()
+        again = empty.sockets()
         monkeypatch.setattr(theatre, "PATIENCE", 0)
         monkeypatch.setattr(kernel, "sockets", lambda _port: [])
-        nothing = empty.picture()
+        nothing = empty.sockets()
 
     assert [row.role for row in again] == ["listening"]
     assert nothing == []
@@ -319,14 +319,29 @@ def test_an_echo_that_ends_early_is_a_failure() -> None:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reading take no time."""
-    for name in ("_LINE_SECONDS", "_LETTER_SECONDS", "_PICTURE_SECONDS"):
+    for name in ("_LINE_SECONDS", "_LETTER_SECONDS", "_TABLE_SECONDS"):
         monkeypatch.setattr(stage, name, 0)
 
 
 @pytest.mark.usefixtures("hasty")
 def test_in_a_pipe_it_has_its_pace_too(capsys: Output) -> None:
-    """Whoever shows it by way of another program reads at the same pace."""
-    assert told(capsys).startswith("One echo server and three clients")
+    """Shown by way of another program it has the same pauses, and names the flag against them."""
+    text = told(capsys)
+
+    assert text.startswith("One echo server and three clients")
+    assert "It takes about three minutes; --fast leaves the pauses out." in text
+
+
+def test_the_time_that_it_announces_is_the_time_that_it_takes(capsys: Output) -> None:
+    """The pauses for reading add up to about three minutes."""
+    text = told(capsys, "--fast")
+    said = re.findall(r"^(?:server|kernel|client [ABC]) +[^ -].*[.:!\w\"\\)]$", text, re.M)
+    lines = [line for line in said if not ROW.match(line) and "socket" not in line[:30]]
+    tables_seconds = len(tables(text)) * stage._TABLE_SECONDS
+    seconds_ = sum(stage._LINE_SECONDS + stage._LETTER_SECONDS * len(line[9:]) for line in lines)
+
+    assert 150 < tables_seconds + seconds_ < 210
+    assert "It takes" not in text
 
 
 def test_steps_need_a_terminal(capsys: Output) -> None:

@@ -48,7 +48,13 @@ def typed(master: int, *pieces: bytes) -> list[str]:
     [
         (b"j", ["j"]),
         ("é".encode(), ["é"]),
-        (b"\r\n\x7f\x08\x15", ["enter", "enter", "backspace", "backspace", "erase"]),
+        (b"\r\n\x7f\x08\x15\x17", ["enter", "enter", *["backspace"] * 2, "erase", "erase word"]),
+        (b"\x1b[3~\x01\x05", ["delete", "home", "end"]),
+        (
+            b"\x1b[<0;12;6M\x1b[<0;12;6m\x1b[<64;1;1M\x1b[<65;1;1M",
+            ["click 12 6", "wheel up", "wheel down"],
+        ),
+        (b"\x1b[<2;12;6M\x1b[<0;1M\x1b[<Mq", ["q"]),
         (b"\x1b[A\x1bOB\x1b[C\x1b[D", ["up", "down", "right", "left"]),
         (b"\x1b[H\x1bOF\x1b[1~\x1b[4~", ["home", "end", "home", "end"]),
         (b"\x1b[5~\x1b[6~", ["pgup", "pgdn"]),
@@ -62,16 +68,27 @@ def test_each_key_has_its_name(master: int, data: bytes, names: list[str]) -> No
     assert [key for key in typed(master, data) if key] == names
 
 
-def test_a_sequence_may_come_in_two_parts(master: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of an escape sequence is waited for a moment."""
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        ((b"\x1b", b"[A"), "up"),
+        ((b"\x1b[", b"6", b"~"), "pgdn"),
+        ((b"\x1b[<0;1", b"2;6M"), "click 12 6"),
+    ],
+)
+def test_a_sequence_may_come_in_parts(
+    master: int, monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, ...], name: str
+) -> None:
+    """Over a slow line the rest of a sequence is waited for, a moment."""
     monkeypatch.setattr("echo.cli.keys._SEQUENCE_WAIT", seconds(10))
     with Keys() as keys, ThreadPoolExecutor() as pool:
-        os.write(master, b"\x1b")
+        os.write(master, parts[0])
         key = pool.submit(keys.key, seconds(10))
-        wait_until(lambda: not unread(), what="the first part is read")
-        os.write(master, b"[A")
+        for part in parts[1:]:
+            wait_until(lambda: not unread(), what="the part before is read")
+            os.write(master, part)
 
-        assert key.result() == "up"
+        assert key.result() == name
 
 
 def unread() -> int:

@@ -22,10 +22,10 @@ import pytest
 from echo.cli import main
 from echo.cli.top.control import Control
 from echo.cli.top.drawing import screen
-from echo.client.live import parsed
+from echo.client.snapshot import parsed
 from tests.authority import Authority
 from tests.cli.test_connect import Terminal
-from tests.client.test_live import ROW, Pages, page, sample
+from tests.client.test_watch import ROW, Pages, page, snapshot
 from tests.server.test_status import status_port
 from tests.waiting import seconds, wait_until
 
@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 
 URL = "http://127.0.0.1:9001"
 HOME, LEAVE = b"\x1b[H", b"\x1b[?1049l"
+MOUSE_ON, MOUSE_OFF = b"\x1b[?1006h", b"\x1b[?1006l"
 STYLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def many(count: int) -> list[dict[str, object]]:
-    """Give rows of which each is told apart by its descriptor."""
+    """Return rows, each with another descriptor."""
     return [
         {**ROW, "session_id": f"a-{n}", "fd": n, "peer_port": 50000 - n, "received_bytes": n}
         for n in range(count)
@@ -57,7 +58,7 @@ def drawn(control: Control, size: tuple[int, int] = (80, 24), problem: str = "")
 
 
 def fds(lines: list[str]) -> list[int]:
-    """Give the descriptors of the sessions on a screen."""
+    """Return the descriptors of the sessions on a screen."""
     rows = [re.match(r"192\.0\.2\.1:\d+ +(\d+) ", line) for line in lines]
     return [int(row[1]) for row in rows if row]
 
@@ -67,8 +68,8 @@ def fds(lines: list[str]) -> list[int]:
 
 def test_a_screen_has_the_listening_socket_the_totals_and_the_sessions() -> None:
     """In 80 columns and 24 lines, as many sessions as have room."""
-    before = sample(1.0, *many(100), active_sessions=100, received_bytes=5000, log_dropped=2)
-    now = sample(3.0, *many(100), active_sessions=100, received_bytes=9000, log_dropped=2)
+    before = snapshot(1.0, *many(100), active_sessions=100, received_bytes=5000, log_dropped=2)
+    now = snapshot(3.0, *many(100), active_sessions=100, received_bytes=9000, log_dropped=2)
     lines = drawn(Control(now.since(before)))
 
     assert len(lines) == 24
@@ -76,17 +77,18 @@ def test_a_screen_has_the_listening_socket_the_totals_and_the_sessions() -> None
     assert lines[1].startswith("listening  127.0.0.1 port 9000  fd 5  queue 0 of 7  threads ")
     assert lines[2].startswith("sessions   100 of ?  accepted 1 (0/s)  closed ")
     assert lines[3].startswith("bytes      received 9.0K (2.0K/s)  sent ")
-    assert lines[5].split() == ["PEER", "FD", "STATE", "TIME", "RECV", "SENT", "RECV/s▼", "SENT/s"]
-    assert lines[6].split() == ["192.0.2.1:50000", "0", "sending", "0:01", "0", "90", "0", "0"]
+    assert lines[5].split() == ["PEER", "FD", "STATE", "TIME", "RECV", "SENT▼RECV/s", "SENT/s"]
+    assert re.split(" {2,}", lines[6])[:3] == ["192.0.2.1:50000", "0 waiting for the peer", "0:01"]
+    assert lines[6].split()[-4:] == ["0", "90", "0", "0"]
     assert len(fds(lines)) == 17
-    assert lines[23].endswith("1-17 of 100")
+    assert lines[23].startswith("1-17 of 100  F1 help")
 
 
 @pytest.mark.parametrize("width", [1, 5, 20, 79, 80, 81, 200])
 @pytest.mark.parametrize("height", [1, 2, 6, 8, 60])
 def test_any_size_will_do(width: int, height: int) -> None:
     """No line is wider than the terminal, and there are as many as it has."""
-    control = Control(sample(1.0, *many(100)))
+    control = Control(snapshot(1.0, *many(100)))
     lines = drawn(control, (width, height))
     control.press("h")
     help_lines = drawn(control, (width, height), "gone")
@@ -96,11 +98,40 @@ def test_any_size_will_do(width: int, height: int) -> None:
 
 
 def test_a_wide_screen_has_more_columns() -> None:
-    """Thread, id, and the way by which a session came."""
-    lines = drawn(Control(sample(1.0, {**ROW, "proxy_ip": "10.0.0.1", "proxy_port": 7})), (160, 24))
+    """Thread, id, and the way by which a session came; a peer has room for its whole address."""
+    row = {**ROW, "peer_ip": "2001:db8::1:2:3:4", "proxy_ip": "10.0.0.1", "proxy_port": 7}
+    lines = drawn(Control(snapshot(1.0, row)), (160, 24))
 
-    assert lines[5].endswith("THREAD       ID             VIA")
-    assert lines[6].endswith("4711         a-1            from 10.0.0.1:7")
+    assert lines[5].endswith("THREAD ID             VIA")
+    assert lines[6].endswith("4711 a-1            from 10.0.0.1:7")
+    assert lines[6].startswith("[2001:db8::1:2:3:4]:40000 ")
+
+
+@pytest.mark.parametrize("width", [30, 40, 60])
+def test_a_narrow_screen_keeps_what_matters(width: int) -> None:
+    """The place in the list is always to be read, and so is the whole help."""
+    control = Control(snapshot(1.0, *many(5000)))
+    foot = drawn(control, (width, 60))[-1]
+    control.press("h")
+    helping = " ".join(" ".join(drawn(control, (width, 60))).split())
+
+    assert foot.startswith("1-53 of 5000")
+    assert "a click on a head sorts, the wheel scrolls" in helping
+    assert "Any key goes back." in helping
+
+
+def test_hidden_columns_can_be_reached() -> None:
+    """Right and left move all columns but the first, as far as the last one and back."""
+    control = Control(snapshot(1.0, {**ROW, "proxy_ip": "10.0.0.1", "proxy_port": 7}))
+    heads = []
+    for key in ("", "right", *["right"] * 20, "left", *["left"] * 20):
+        control.press(key)
+        heads.append(drawn(control, (60, 24))[5].split())
+
+    assert heads[0] == heads[-1] == ["PEER", "FD", "STATE", "TIME", "RECV"]
+    assert heads[1] == ["PEER", "STATE", "TIME", "RECV", "SENT"]
+    assert heads[21] == ["PEER", "VIA"]
+    assert heads[22] != heads[21]
 
 
 def test_nothing_that_a_peer_says_draws_on_the_terminal() -> None:
@@ -109,16 +140,16 @@ def test_nothing_that_a_peer_says_draws_on_the_terminal() -> None:
     facts = page(1.0, {**ROW, "peer_ip": hostile, "state": hostile, "session_id": hostile})
     facts["server"]["version"] = facts["listening"]["host"] = hostile
     control = Control(parsed(json.dumps(facts).encode()))
-    control.wanted = "\\x1b"
+    control.table.wanted = "\\x1b"
     lines = screen(control, URL, hostile, (200, 24)) + screen(
-        Control(sample(1.0)), URL, hostile, (80, 9)
+        Control(snapshot(1.0)), URL, hostile, (80, 9)
     )
 
     assert not [line for line in lines if re.search("[\x00-\x1f\x7f-\x9f\u202e]", line)]
 
 
 def test_states_and_troubles_show() -> None:
-    """A drain, a pause, a filter and a daemon that is gone have a line of their own."""
+    """A drain, a pause, a filter and a daemon that is gone are shown in a line of their own."""
     facts = page(1.0, ROW)
     facts["server"]["draining"] = True
     facts["listening"]["backlog_used"] = None
@@ -128,11 +159,20 @@ def test_states_and_troubles_show() -> None:
         control.press(key)
 
     assert draining[4] == "DRAINING"
-    assert "queue ? of 7" in draining[1]
-    assert drawn(control)[4] == "PAUSED  DRAINING  only with 'x'"
+    assert "queue - of 7" in draining[1]
+    assert drawn(control)[4] == "DRAINING  PAUSED  only with 'x'"
     assert drawn(control, problem="Connection refused")[4] == (
-        " no answer: Connection refused; it is asked again and again"
+        " no answer: Connection refused; asking again"
     )
+
+
+def test_refusals_and_lost_lines_are_a_warning() -> None:
+    """While connections are refused, and after a line of the log was lost, there is a notice."""
+    before = snapshot(1.0, refused=5, log_dropped=2)
+    now = snapshot(2.0, refused=9, log_dropped=2).since(before)
+
+    assert drawn(Control(before))[4] == "LOG LINES LOST 2"
+    assert drawn(Control(now))[4] == "REFUSING 4/s  LOG LINES LOST 2"
 
 
 # -- keys ---------------------------------------------------------------------------------
@@ -148,12 +188,13 @@ def test_states_and_troubles_show() -> None:
         (["G", "home"], 0),
         (["G", "g", "down"], 1),
         (["end", "down", "pgdn"], 83),
-        (["nonsense", "left"], 0),
+        (["nonsense"], 0),
+        (["wheel down", "wheel down", "wheel up"], 3),
     ],
 )
 def test_it_scrolls(keys: list[str], first: int) -> None:
     """By lines, by pages, to both ends, and not beyond."""
-    control = Control(sample(1.0, *many(100)))
+    control = Control(snapshot(1.0, *many(100)))
     drawn(control)
     for key in keys:
         assert control.press(key)
@@ -163,38 +204,55 @@ def test_it_scrolls(keys: list[str], first: int) -> None:
 
 def test_it_sorts_by_each_column_in_both_directions() -> None:
     """Numbers begin with the greatest, words with the first; after the last comes the first."""
-    control = Control(sample(1.0, *many(3)))
-    shown = []
-    for key in ("s", "f6", ">", "r", "<", ".", ","):
+    control = Control(snapshot(1.0, *many(3)))
+    table, shown = control.table, []
+    for key in ("s", "r", "<", *["f6"] * 5, ">", "<", ".", ","):
         drawn(control)
         control.press(key)
-        shown.append((control.sort, control.descending, fds(drawn(control))[0]))
+        drawn(control)
+        shown.append((table.sort, table.descending, table.visible()[0].fd))
 
-    assert shown == [
+    assert shown[:3] == [
         ("sent_rate", True, 0),
-        ("peer", False, 2),
-        ("fd", True, 2),
-        ("fd", False, 0),
-        ("peer", False, 2),
-        ("fd", True, 2),
-        ("peer", False, 2),
+        ("sent_rate", False, 0),
+        ("received_rate", True, 0),
     ]
+    assert [sort for sort, _, _ in shown[3:8]] == ["sent_rate", "thread", "id", "via", "peer"]
+    assert shown[8:] == [("fd", True, 2), ("peer", False, 2), ("fd", True, 2), ("peer", False, 2)]
 
 
-def test_a_column_that_has_no_room_any_more_is_left_for_its_neighbour() -> None:
-    """After a terminal has become narrow the sorting goes on from the first column."""
-    control = Control(sample(1.0, *many(3)))
-    drawn(control, (200, 24))
-    control.sort = "via"
-    drawn(control)
-    control.press("s")
+@pytest.mark.parametrize("width", [1, 40, 80])
+def test_the_column_that_sorts_is_in_view(width: int) -> None:
+    """Wherever there is room for it beside the first one."""
+    control = Control(snapshot(1.0, *many(3)))
+    drawn(control, (width, 24))
+    for key in ["s"] * 13 + ["<"] * 13:
+        control.press(key)
+        heads = drawn(control, (width, 24))[5]
 
-    assert control.sort == "fd"
+        assert width == 1 or "▼" in heads or "▲" in heads
+
+
+def test_a_click_on_a_head_sorts() -> None:
+    """A second click reverses; a click elsewhere, or on the sessions that have ended, does not."""
+    control = Control(snapshot(1.0, *many(3)))
+    heads = drawn(control)[5]
+    place = heads.index("FD") + 1
+    shown = []
+    for key in (f"click {place} 6", f"click {place} 6", "click 1 6", "click 1 7", "click 500 6"):
+        control.press(key)
+        shown.append((control.table.sort, control.table.descending))
+    control.press("e")
+    for key in ("s", f"click {drawn(control)[5].index('REASON') + 1} 6"):
+        control.press(key)
+
+    assert shown == [("fd", True), ("fd", False), *[("peer", False)] * 3]
+    assert (control.table.sort, control.table.descending) == ("peer", False)
 
 
 def test_it_filters_as_one_types() -> None:
     """Letters, backspace, Ctrl-U; Enter keeps it, Esc clears it; no key is a command meanwhile."""
-    control = Control(sample(1.0, *many(100)))
+    control = Control(snapshot(1.0, *many(100)))
     for key in ["/", *"q:49", "backspace", "backspace", "backspace", "backspace", *":4999", "up"]:
         assert control.press(key)
     typing = drawn(control)
@@ -206,27 +264,62 @@ def test_it_filters_as_one_types() -> None:
     for key in ("/", "x", "esc"):
         control.press(key)
 
-    assert typing[23] == "filter: :4999_"
+    assert typing[23] == "filter: :4999"
     assert fds(typing) == fds(kept) == list(range(1, 11))
     assert kept[4] == "only with ':4999'"
-    assert kept[23].endswith("1-10 of 10")
-    assert nobody[23].endswith("0-0 of 0")
+    assert kept[23].startswith("1-10 of 10 ")
+    assert nobody[23].startswith("0-0 of 0 ")
     assert fds(drawn(control)) == list(range(17))
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ([*"abc", "left", "left", "x"], "axbc"),
+        ([*"abc", "home", "delete", "x"], "xbc"),
+        ([*"abc", "home", "right", "backspace", "end", "d"], "bcd"),
+        ([*"ab cd", "erase word", "x"], "ab x"),
+        ([*"abc", "left", "erase"], "c"),
+        (["left", "backspace", "right", "delete", "a"], "a"),
+        (["a"] * 99, "a" * 60),
+    ],
+)
+def test_the_filter_is_a_line_with_a_cursor(keys: list[str], text: str) -> None:
+    """Letters come in at the cursor, which the usual keys move."""
+    control = Control(snapshot(1.0))
+    control.press("/")
+    for key in keys:
+        control.press(key)
+
+    assert control.filter.text == control.table.wanted == text
+    assert drawn(control)[23] == f"filter: {text}"
+
+
+def test_a_long_filter_keeps_its_cursor_in_view() -> None:
+    """On a narrow terminal the line scrolls."""
+    control = Control(snapshot(1.0))
+    for key in ("/", *"0123456789abcdefghij"):
+        control.press(key)
+    foot = drawn(control, (16, 24))[23]
+    control.press("home")
+
+    assert foot == "filter: defghij"
+    assert drawn(control, (16, 24))[23] == "filter: 01234567"
 
 
 def test_it_pauses() -> None:
     """What is shown stays, until it goes on."""
-    control = Control(sample(1.0, *many(1)))
+    control = Control(snapshot(1.0, *many(1)))
     control.press("p")
-    control.look(sample(2.0, *many(2)))
+    control.look(snapshot(2.0, *many(2)))
     paused = fds(drawn(control))
     control.press(" ")
-    control.look(sample(3.0, *many(2)))
+    control.look(snapshot(3.0, *many(2)))
 
     assert (paused, fds(drawn(control))) == ([0], [0, 1])
 
 
-def test_it_looks_back_at_the_sessions_that_are_over() -> None:
+def test_it_shows_the_sessions_that_have_ended() -> None:
     """The newest first, each with its reason; the filter goes for them, too."""
     facts = page(1.0, ROW)
     facts["ended"] = [
@@ -242,7 +335,7 @@ def test_it_looks_back_at_the_sessions_that_are_over() -> None:
     for key in ("esc", "\t"):
         control.press(key)
 
-    assert both[4] == "the last sessions that are over"
+    assert both[4] == "ended sessions"
     assert re.split(" +", both[5]) == ["PEER", "REASON", "TIME", "RECV", "SENT", "ID"]
     assert re.split(" +", both[6]) == ["[::1]:40000", "idle_timeout", "0:01", "100", "90", "a-2"]
     assert (both[7].split()[1], both[8]) == ("eof", "")
@@ -251,14 +344,17 @@ def test_it_looks_back_at_the_sessions_that_are_over() -> None:
 
 
 def test_help_names_the_keys() -> None:
-    """Any key goes back, and does nothing else; quitting is quitting."""
-    control = Control(sample(1.0, *many(1)))
+    """A key goes back, and does nothing else; quitting is quitting. A refresh is no key."""
+    control = Control(snapshot(1.0, *many(1)))
     control.press("?")
+    control.press("")
+    control.look(snapshot(2.0, *many(1)))
     helping = drawn(control)
     control.press("r")
 
     assert any("sort by the next column" in line for line in helping)
-    assert (fds(drawn(control)), control.descending) == ([0], True)
+    assert helping[23] == "any key goes back"
+    assert (fds(drawn(control)), control.table.descending) == ([0], True)
     assert not control.press("q")
     assert not control.press("f10")
 
@@ -319,11 +415,16 @@ def test_a_daemon_s_sessions_come_and_go(process: DaemonProcess, tmp_path: Path)
     with watching(url_of(process), tmp_path) as terminal:
         with process.client() as client:
             client.echo(b"x" * 1234)
-            shows(terminal, f"127.0.0.1:{client.sock.getsockname()[1]}", "1.2K", "reading")
+            shows(terminal, f"127.0.0.1:{client.sock.getsockname()[1]}", "1.2K", "echoing")
             resized(terminal, 150, 9)
             shows(terminal, "THREAD", process.events("session.accepted")[0]["session_id"])
         shows(terminal, "0-0 of 0")
-        os.write(terminal.master, b"q")
+        os.write(terminal.master, b"?")
+        shows(terminal, "any key goes back")
+        seen = terminal.screen.count(HOME)
+        wait_until(lambda: terminal.screen.count(HOME) > seen + 2, what="it is drawn again")
+        shows(terminal, "any key goes back")
+        os.write(terminal.master, b"xq")
         code = terminal.process.wait(seconds(20))
         wait_until(lambda: terminal.screen.endswith(LEAVE))
 
@@ -343,6 +444,26 @@ def test_a_daemon_that_goes_away_comes_back(
         os.write(terminal.master, b"q")
 
         assert terminal.process.wait(seconds(20)) == 0
+
+
+def test_the_mouse_is_asked_for_and_left_alone_again(url: str, tmp_path: Path) -> None:
+    """Behind a key, so that text can be selected; a click sorts, and the end gives it back."""
+    with watching(url, tmp_path) as terminal:
+        os.write(terminal.master, b"m")
+        shows(terminal, "MOUSE")
+        on = terminal.screen.count(MOUSE_ON)
+        os.write(terminal.master, b"\x1b[<0;2;6M\x1b[<0;2;6m")
+        shows(terminal, "PEER▲")
+        os.write(terminal.master, b"m")
+        wait_until(lambda: terminal.screen.count(MOUSE_OFF) == 1)
+        os.write(terminal.master, b"m")
+        wait_until(lambda: terminal.screen.count(MOUSE_ON) == 2)
+        os.write(terminal.master, b"q")
+        terminal.process.wait(seconds(20))
+        wait_until(lambda: terminal.screen.endswith(LEAVE))
+
+        assert on == 1
+        assert terminal.screen.count(MOUSE_OFF) == 2
 
 
 @pytest.mark.parametrize(
@@ -404,7 +525,7 @@ def test_in_a_pipe_it_is_a_table(process: DaemonProcess, capsys: Output) -> None
         "ID",
         "VIA",
     ]
-    assert lines[6].split()[2:6] == ["reading", "0:00", "5", "5"]
+    assert lines[6].split()[2:6] == ["echoing", "0:00", "5", "5"]
 
 
 def test_as_json_it_is_what_the_daemon_says(process: DaemonProcess, capsys: Output) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HANDLER_HOOKS = ("setup", "handle", "finish")
-OF_THE_HANDLER = ("hook", "deaf", "broken")
+OF_THE_HANDLER = ("hook", "deaf", "broken", "unseen", "mortal")
 
 
 # -- other bounds ---------------------------------------------------------------------------
@@ -146,6 +146,43 @@ def threads(fault: str) -> None:
         start(thread)
 
     threading.Thread.start = bad_start  # type: ignore[method-assign]
+
+
+def unseen(_: str) -> None:
+    """Let each session leave a thread that fails, which nobody looks after."""
+    from echo.cli import serve
+
+    def fail() -> None:
+        raise LookupError("nobody looks")
+
+    class LeavingHandler(serve.EchoHandler):
+        def finish(self) -> None:
+            super().finish()
+            threading.Thread(target=fail, name="helper", daemon=True).start()
+
+    serve.EchoHandler = LeavingHandler  # type: ignore[misc]
+
+
+def mortal(name: str) -> None:
+    """Let a watched thread end with the first session: `mortal:log-writer`."""
+    from echo.cli import serve
+    from echo.server import daemon
+
+    over = threading.Event()
+
+    class LastHandler(serve.EchoHandler):
+        def finish(self) -> None:
+            super().finish()
+            over.set()
+
+    class Mortal(daemon.Watchdog):
+        def __init__(self, watched: Any) -> None:
+            thread = threading.Thread(target=over.wait, name=name, daemon=True)
+            thread.start()
+            super().__init__([*watched, thread])
+
+    serve.EchoHandler = LastHandler  # type: ignore[misc]
+    daemon.Watchdog = Mortal  # type: ignore[misc]
 
 
 def impatient(_: str) -> None:

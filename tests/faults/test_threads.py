@@ -82,3 +82,29 @@ def test_without_a_thread_to_accept_it_ends(daemon: Start) -> None:
 
     assert process.expect_code == 70
     assert "can't start new thread" in process.events("server.error")[0]["error"]
+
+
+def test_an_exception_that_ends_any_thread_is_in_the_log(daemon: Start, connect: Peers) -> None:
+    """A thread that nobody looks after fails with a line in the log, not on stderr."""
+    process = daemon(fault="unseen")
+    process.expect_errors = 1
+    with connect(process.port) as sock:
+        echoes(sock)
+    (error,) = process.wait_for("server.error")
+
+    assert (error["where"], error["error"]) == ("helper", "LookupError: nobody looks")
+    assert "in fail\n" in error["exception"]
+
+
+def test_a_daemon_without_one_of_its_threads_ends(daemon: Start, connect: Peers) -> None:
+    """It says which thread has ended, and ends with a code, as it does without its accept loop."""
+    process = daemon(fault="mortal:log-writer")
+    process.expect_code, process.expect_errors = 70, 1
+    with connect(process.port) as sock:
+        echoes(sock)
+    code = process.wait()
+    (error,) = process.events("server.error")
+    (stopped,) = process.events("server.stopped")
+
+    assert (code, stopped["reason"]) == (70, "error")
+    assert (error["where"], error["error"]) == ("log-writer", "the thread has ended")

@@ -1,4 +1,4 @@
-"""`/sessions`: what it says of the sockets is what the system, the clients and the log say."""
+"""`/sessions`: what it reports of the sockets is what the system, the clients and the log say."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from proxyprotocol.v2 import ProxyProtocolV2
 
 from echo import EchoClient, Limits
 from echo.events import SERVER_STATE, SESSION_CLOSED
-from echo.limits import BACKLOG, HISTORY_POINTS, LAST_ENDS, LIVE_PIECE, STATUS_CONNECTIONS
+from echo.limits import LAST_ENDS, STATUS_CONNECTIONS
 from echo.server import EchoHandler, EchoServer
-from echo.server.history import History
-from echo.server.live import Live, listening
+from echo.server.history import COARSE_POINTS, FINE_POINTS, THINNING, History
+from echo.server.listener import BACKLOG
+from echo.server.live import PIECE, Activity, Live, listening
 from echo.server.proxy import Proxies
 from echo.testing import EventList, RunningServer, running_server
 from tests.authority import Authority
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tests.process import DaemonProcess
 
     Start = Callable[..., DaemonProcess]
-    Picture = dict[str, Any]
+    Snapshot = dict[str, Any]
 
 SESSION = {
     *("session_id", "fd", "peer_ip", "peer_port", "thread", "duration_s"),
@@ -47,24 +48,24 @@ class QuietLog:
     dropped = 3
 
 
-def picture(server: RunningServer) -> Picture:
-    """Take a fresh picture of a server in this process."""
-    found: Picture = json.loads(Live(server.server, QuietLog()).page("").body)
+def snapshot(server: RunningServer) -> Snapshot:
+    """Take a fresh snapshot of a server in this process."""
+    found: Snapshot = json.loads(Live(server.server, QuietLog()).page("").body)
     return found
 
 
-def ask(process: DaemonProcess) -> Picture:
+def ask(process: DaemonProcess) -> Snapshot:
     """Ask a daemon for its sessions."""
     code, kind, text = get(status_port(process), "/sessions")
     assert (code, kind) == (200, "application/json")
-    found: Picture = json.loads(text)
+    found: Snapshot = json.loads(text)
     return found
 
 
-def until(process: DaemonProcess, true_of: Callable[[Picture], Any]) -> Picture:
-    """Ask until what is true of the picture is; give that one."""
+def until(process: DaemonProcess, true_of: Callable[[Snapshot], Any]) -> Snapshot:
+    """Ask until something is true of the snapshot, and return that one."""
 
-    def look() -> Picture | None:
+    def look() -> Snapshot | None:
         found = ask(process)
         return found if true_of(found) else None
 
@@ -74,8 +75,8 @@ def until(process: DaemonProcess, true_of: Callable[[Picture], Any]) -> Picture:
 # -- what it says -------------------------------------------------------------------------
 
 
-def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> None:
-    """Names are the log's where the log has them; the oldest session and the newest end first."""
+def test_the_snapshot_has_its_documented_fields(server: RunningServer) -> None:
+    """Fields have the log's names; the oldest session and the newest end come first."""
     with EchoClient(*server.address) as first, EchoClient(*server.address) as second:
         for client in (first, second):
             client.echo(b"hello")
@@ -84,10 +85,11 @@ def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> N
                 gone.echo(b"gone")
         closed = server.log.wait_for("session.closed", 2)
         wait_until(lambda: server.server.totals()["sent_bytes"] == 18)  # counted once it is sent
-        found = picture(server)
+        found = snapshot(server)
         live = server.sessions
 
-    assert set(found) == {"server", "listening", "totals", "sessions", "ended", "history"}
+    sections = {"server", "listening", "totals", "refused", "sessions", "ended", "history"}
+    assert set(found) == sections
     assert set(found["server"]) == {"pid", "version", "loop", "uptime_s", "draining", "limits"}
     assert found["server"]["limits"] == Limits().as_dict()
     assert set(found["listening"]) == {"fd", "host", "port", "backlog", "backlog_used"}
@@ -98,7 +100,7 @@ def test_the_picture_has_the_fields_that_were_agreed(server: RunningServer) -> N
     assert [set(row) for row in found["sessions"]] == [SESSION, SESSION]
     assert [row["session_id"] for row in found["sessions"]] == [x.session_id for x in live]
     assert [row["received_bytes"] for row in found["sessions"]] == [5, 5]
-    assert {row["state"] for row in found["sessions"]} == {"reading"}
+    assert {row["state"] for row in found["sessions"]} == {Activity.ECHOING}
     assert set(found["ended"][0]) == {*SESSION_CLOSED.fields}
     assert [end["session_id"] for end in found["ended"]] == [
         line["session_id"] for line in reversed(closed)
@@ -156,16 +158,27 @@ def _somaxconn() -> Path:
     return Path("/proc/sys/net/core/somaxconn")
 
 
-def test_a_session_that_can_not_send_is_sending_and_then_draining(daemon: Start) -> None:
-    """The state follows from the counts, and from the stop."""
+def test_a_session_that_exchanges_is_echoing_and_a_silent_one_idle(server: RunningServer) -> None:
+    """The state follows from when the last byte came; a session without a byte is idle."""
+    with EchoClient(*server.address) as client:
+        wait_until(lambda: [x["state"] for x in snapshot(server)["sessions"]] == [Activity.IDLE])
+        client.echo(b"x")
+        during = snapshot(server)["sessions"][0]["state"]
+        wait_until(lambda: snapshot(server)["sessions"][0]["state"] == Activity.IDLE)
+
+    assert during == Activity.ECHOING
+
+
+def test_a_session_whose_peer_does_not_read_waits_and_then_drains(daemon: Start) -> None:
+    """Bytes that the peer doesn't take are visible in the state, and so is the stop."""
     process = daemon("--status-port", "0", "--drain-timeout", "60")
     with socket.create_connection(("127.0.0.1", process.port)) as stuck:
         stuck.settimeout(0.3)
         with pytest.raises(TimeoutError):
             _fill(stuck)
-        before = until(process, lambda now: now["sessions"][0]["state"] == "sending")
+        before = until(process, lambda now: now["sessions"][0]["state"] == Activity.WAITING)
         process.send(signal.SIGTERM)
-        after = until(process, lambda now: now["sessions"][0]["state"] == "draining")
+        after = until(process, lambda now: now["sessions"][0]["state"] == Activity.DRAINING)
         process.send(signal.SIGTERM)
         process.wait()
 
@@ -184,21 +197,24 @@ def test_a_session_that_lingers_is_draining() -> None:
         with EchoClient(*server.address) as client:
             client.send(b"x")
             client.receive(1)
-            states = wait_until(lambda: [x["state"] for x in picture(server)["sessions"]])
-            wait_until(lambda: picture(server)["sessions"][0]["state"] == "draining")
+            states = wait_until(lambda: [x["state"] for x in snapshot(server)["sessions"]])
+            wait_until(lambda: snapshot(server)["sessions"][0]["state"] == Activity.DRAINING)
 
     assert len(states) == 1
 
 
 def test_a_proxy_is_named_beside_its_peer() -> None:
-    """The peer is whom the header names."""
+    """The peer is the one that the header names; until the header is read it is handshaking."""
     client, server_side = (ip_address("203.0.113.7"), 40000), (ip_address("192.0.2.1"), 9000)
     header = ProxyProtocolV2().pack(ProxyResultIPv4(client, server_side))
     with running_server(proxies=Proxies([ip_network("127.0.0.1")])) as server:
         with socket.create_connection(server.address, seconds(10)) as sock:
+            wait_until(
+                lambda: [x["state"] for x in snapshot(server)["sessions"]] == ["handshaking"]
+            )
             sock.sendall(header + b"x")
             assert sock.recv(1) == b"x"
-            (row,) = picture(server)["sessions"]
+            (row,) = snapshot(server)["sessions"]
             port = sock.getsockname()[1]
 
     assert set(row) == {*SESSION, "proxy_ip", "proxy_port"}
@@ -207,12 +223,17 @@ def test_a_proxy_is_named_beside_its_peer() -> None:
 
 
 def test_an_encrypted_session_says_how(tmp_path: Path) -> None:
-    """By the log's names, once the handshake is over."""
+    """The row has the log's fields once the handshake is over; before that it is handshaking."""
     authority = Authority(tmp_path)
     with running_server(tls=authority.certificates()) as server:
+        with socket.create_connection(server.address):
+            wait_until(
+                lambda: [x["state"] for x in snapshot(server)["sessions"]] == ["handshaking"]
+            )
+        wait_until(lambda: not snapshot(server)["sessions"])
         with EchoClient(*server.address, tls=authority.trusting()) as client:
             client.echo(b"x")
-            (row,) = picture(server)["sessions"]
+            (row,) = snapshot(server)["sessions"]
 
     assert set(row) == {*SESSION, "tls"}
     assert row["tls"]["tls_protocol"] == "TLSv1.3"
@@ -228,7 +249,7 @@ def test_the_last_ends_are_bounded(server: RunningServer) -> None:
         with EchoClient(*server.address) as client:
             client.echo(b"x")
     closed = server.log.wait_for("session.closed", LAST_ENDS + 5)
-    found = picture(server)["ended"]
+    found = snapshot(server)["ended"]
 
     assert len(found) == LAST_ENDS
     assert found[0]["session_id"] == closed[-1]["session_id"]
@@ -237,12 +258,12 @@ def test_the_last_ends_are_bounded(server: RunningServer) -> None:
 def test_more_than_one_piece_is_one_list(server: RunningServer) -> None:
     """However many there are, each is there once, the oldest first."""
     with ExitStack() as stack:
-        for _ in range(LIVE_PIECE + 10):
+        for _ in range(PIECE + 10):
             stack.enter_context(EchoClient(*server.address)).echo(b"x")
-        found = picture(server)["sessions"]
+        found = snapshot(server)["sessions"]
         live = [session.session_id for session in server.sessions]
 
-    assert len(live) == LIVE_PIECE + 10
+    assert len(live) == PIECE + 10
     assert [row["session_id"] for row in found] == live
 
 
@@ -252,13 +273,13 @@ def test_a_session_that_goes_meanwhile_is_left_out(server: RunningServer) -> Non
         client.echo(b"x")
         session = server.sessions[0]
         server.server.slots.release(session)
-        found = picture(server)["sessions"]
+        found = snapshot(server)["sessions"]
 
     assert found == []
 
 
-def test_who_asks_at_once_shares_one_picture(server: RunningServer) -> None:
-    """The second asks in vain for a fresher one, a moment later it gets one."""
+def test_requests_of_one_moment_share_one_snapshot(server: RunningServer) -> None:
+    """A second request at once gets the same bytes, a later one gets new ones."""
     live = Live(server.server, QuietLog())
     first = live.page("").body
     second = live.page("").body
@@ -267,8 +288,8 @@ def test_who_asks_at_once_shares_one_picture(server: RunningServer) -> None:
     assert wait_until(lambda: live.page("").body is not first)
 
 
-def test_the_last_minutes_are_noted_while_somebody_calls(server: RunningServer) -> None:
-    """A point at each step, not more; the oldest go."""
+def test_a_point_is_noted_at_each_step(server: RunningServer) -> None:
+    """Ticks between two steps add nothing."""
     history = History(server.server, step=3600)
     live = Live(server.server, QuietLog())
     with EchoClient(*server.address) as client:
@@ -278,18 +299,38 @@ def test_the_last_minutes_are_noted_while_somebody_calls(server: RunningServer) 
             history.tick()
             live.history.tick()
         (point,) = json.loads(live.page("").body)["history"]
-    often = History(server.server, step=0)
-    for _ in range(HISTORY_POINTS + 1):
-        often.tick()
 
-    assert len(history.points) == 1
-    assert point[1:] == [1, 5, 5]
+    assert len(history.points()) == 1
+    assert point[1:] == [1, 5, 5, 1, 0]
     assert 0 < point[0] <= server.server.uptime_s
-    assert repr(often) == f"<History {HISTORY_POINTS}/{HISTORY_POINTS} points>"
 
 
-def test_what_is_wrong_with_the_picture_touches_no_session(daemon: Start) -> None:
-    """Who asks too often, too slowly or nonsense has nothing of the sessions' room and time."""
+def test_the_history_is_bounded_and_thinned_as_it_ages(server: RunningServer) -> None:
+    """Old points stay at a coarser step, in order, for an hour."""
+    history = History(server.server, step=0)
+    for _ in range(FINE_POINTS + THINNING * (COARSE_POINTS + 2)):
+        history.tick()
+    times = [point[0] for point in history.points()]
+
+    assert repr(history) == f"<History {COARSE_POINTS} + {FINE_POINTS} points>"
+    assert len(times) == COARSE_POINTS + FINE_POINTS
+    assert times == sorted(times)
+
+
+def test_refusals_are_counted_by_reason(daemon: Start) -> None:
+    """The counts are those of the log."""
+    process = daemon("--status-port", "0", "--max-sessions", "1")
+    with process.client() as client:
+        client.echo(b"x")
+        with socket.create_connection(("127.0.0.1", process.port), seconds(10)) as refused:
+            assert refused.recv(1) == b""
+        found = until(process, lambda now: now["totals"]["refused"])
+
+    assert found["refused"]["by_reason"] == {"max_sessions": 1}
+
+
+def test_clients_of_the_status_page_take_nothing_from_sessions(daemon: Start) -> None:
+    """Too many, too slow and incomplete requests leave the sessions' slots and time alone."""
     process = daemon("--status-port", "0", "--max-sessions", "1")
     address = ("127.0.0.1", status_port(process))
     with ExitStack() as stack:

@@ -185,6 +185,8 @@ def test_a_refused_connection_holds_nothing(pair: Pair) -> None:
         ([f"64:ff9b::192.0.2.{n}" for n in range(8)], 8),  # each its own IPv4 behind NAT64
         (["64:ff9b::192.0.2.1", "192.0.2.1"], 1),
         (["2002:c000:0201::1", "192.0.2.1"], 1),  # 6to4
+        (["2001:0:53aa:64c:0:0:3fff:fdfe", "192.0.2.1"], 1),  # Teredo
+        (["::ffff:192.0.2.1", "192.0.2.1"], 1),
         ([f"fe80::{n:x}%eth0" for n in range(1, 9)], 8),  # neighbours on a link
         (["fe80::1%eth0", "fe80::1%eth1"], 2),
         (["fe80::1%eth0", "fe80::1%eth0"], 1),

@@ -34,8 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.faults.peers import Start
+
 PEER4 = ProxyResultIPv4((IPv4Address("203.0.113.7"), 40000), (IPv4Address("192.0.2.1"), 9000))
 PEER6 = ProxyResultIPv6((IPv6Address("2001:db8::7"), 40000), (IPv6Address("2001:db8::1"), 9000))
+DATAGRAMS4 = ProxyResultIPv4(PEER4.source, PEER4.dest, protocol=socket.SOCK_DGRAM)
+DATAGRAMS6 = ProxyResultIPv6(PEER6.source, PEER6.dest, protocol=socket.SOCK_DGRAM)
 LOOPBACK = [ip_network("127.0.0.0/8"), ip_network("::1")]
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -220,6 +224,8 @@ BAD = {
     "half a line end": (b"PROXY UNKNOWN\n", "no valid header"),
     "no such command": (SIGNATURE + b"\x2f\x11\x00\x00", "no valid header"),
     "no such version": (SIGNATURE + b"\x31\x11\x00\x00", "no valid header"),
+    "datagrams": (v2(DATAGRAMS4), "not of a TCP connection"),
+    "datagrams of IPv6": (v2(DATAGRAMS6), "not of a TCP connection"),
     "addresses cut off": (SIGNATURE + b"\x21\x11\x00\x04" + bytes(4), "no valid header"),
     "control characters": (b"PROXY TCP4 \x1b[31m\n2.2.2.2 1 2\r\n", "no valid header"),
 }
@@ -278,6 +284,18 @@ def test_a_source_that_is_not_trusted_is_refused_unheard() -> None:
         "proxy_error",
         "not from a proxy that is trusted",
     )
+
+
+@pytest.mark.parametrize("written", ["::ffff:127.0.0.1", "::ffff:127.0.0.1/104", "127.0.0.9/8"])
+def test_a_proxy_can_be_written_as_people_do(daemon: Start, written: str) -> None:
+    """A mapped address is IPv4's, and an address with a prefix stands for its network."""
+    process = daemon("--proxy-protocol", "--proxy-from", written)
+    with socket.create_connection(("127.0.0.1", process.port), seconds(10)) as sock:
+        sock.sendall(v2(PEER4) + b"hello")
+        assert sock.recv(5) == b"hello"
+    (closed,) = process.wait_for("session.closed")
+
+    assert (closed["peer_ip"], closed["reason"]) == ("203.0.113.7", "eof")
 
 
 def test_a_drain_does_not_wait_for_a_header() -> None:

@@ -396,8 +396,9 @@ def test_the_page_and_all_it_asks_for_are_there() -> None:
 
     assert {f"/{name}" for name in named} | {"/"} == set(pages)
     assert pages["/page/main.js"]("").content_type == "text/javascript; charset=utf-8"
+    code = {path: re.sub(r"/\*!.*?\*/", "", text) for path, text in texts.items()}
     assert not [
-        path for path, text in texts.items() if re.search(r"https?://(?!www\.w3\.org)", text)
+        path for path, text in code.items() if re.search(r"https?://(?!www\.w3\.org)", text)
     ]
 
 

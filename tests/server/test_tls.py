@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import re
 import socket
+import socketserver
 import ssl
 import subprocess
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtensionOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from echo import EchoClient, EchoHandler, EchoServer, Limits
 from echo.client import EchoEnded
 from echo.client.tls import trusting
 from echo.server.session import Session
+from echo.server.subject import SUBJECT_CHARS, subject_of
 from echo.server.tls import BadCertificate, TlsConfig
 from echo.testing import running_server
 from tests.authority import Authority
@@ -25,7 +38,6 @@ from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from echo.testing import RunningServer
 
@@ -136,6 +148,18 @@ class Tap:
         """Send `data`, and give what comes back of it."""
         self._tls.write(data)
         return bytes(self._until(lambda: self._tls.read(len(data))))
+
+    def send(self, data: bytes) -> None:
+        """Send `data`."""
+        self._tls.write(data)
+        self._flush()
+
+    def take(self, count: int) -> bytes:
+        """Return the next `count` bytes of payload."""
+        came = b""
+        while len(came) < count:
+            came += self._until(partial(self._tls.read, count - len(came)))
+        return came
 
     def to_the_end(self) -> bytes:
         """Take all there is to the end of the TCP stream; give what was in it."""
@@ -596,16 +620,264 @@ def test_a_cut_of_both_directions_is_one_of_the_connection(
     closing_line(server)
 
 
-def test_a_session_that_is_cut_before_its_tls_layer_is_there_is_cut(authority: Authority) -> None:
-    """A cut that came while the socket had no TLS layer yet ends the handshake."""
+def test_a_session_that_is_cut_before_its_handshake_is_over(authority: Authority) -> None:
+    """A cut that comes before the handshake, or in the middle of it, ends the session at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         accepted, _ = listener.accept()
     session = Session(accepted, "127.0.0.1", 1, session_id="s-1")
-    session.cut = True
+    session.shut_down()
     with EchoServer(("127.0.0.1", 0), EchoHandler) as server, suppress(OSError):
         authority.certificates().shake_hands(session, server)
 
     assert client.recv(1) == b""
     client.close()
     session.sock.close()
+
+
+def test_only_what_is_encrypted_is_in_reach(server: RunningServer, authority: Authority) -> None:
+    """A TLS socket has no flags, and none of a socket's methods that would send plain text."""
+    with EchoClient(*server.address, tls=authority.trusting()) as client:
+        with pytest.raises(ValueError, match="flags"):
+            client.sock.recv(1, socket.MSG_PEEK)
+        with pytest.raises(AttributeError, match="sendmsg"):
+            client.sock.sendmsg([b"plain"])
+
+        assert client.sock.gettimeout() == 0
+        assert "TlsSocket" in repr(client.sock)
+        assert client.echo(b"hello") == b"hello"
+
+
+class FileHandler(socketserver.StreamRequestHandler):
+    """Uses what the framework gives a handler: files, `sendall`, `sendfile`, the socket."""
+
+    def handle(self) -> None:
+        """Answer each line with itself; `file` is answered with some of this file."""
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for line in self.rfile:
+            if line == b"file\n":
+                with Path(__file__).open("rb") as file:
+                    self.connection.sendfile(file, 3, 40_000)
+                    self.connection.sendfile(file, 0)
+            elif line == b"name\n":
+                self.connection.sendall(f"{self.connection.getpeername()[0]}\n".encode())
+            else:
+                self.wfile.write(line)
+
+
+@pytest.fixture
+def of_files(authority: Authority) -> Iterator[RunningServer]:
+    """Run a server with a handler that was written for socketserver, under TLS."""
+    limits = Limits(idle_timeout=seconds(0.5))
+    tls = authority.certificates()
+    with running_server(handler=FileHandler, tls=tls, limits=limits) as running:
+        yield running
+
+
+def test_every_handler_of_socketserver_works(of_files: RunningServer, authority: Authority) -> None:
+    """Files, `sendall` and `sendfile` go through TLS, and the payload is counted."""
+    source = Path(__file__).read_bytes()
+    due = b"hello\n127.0.0.1\n" + source[3:40_003] + source
+    tap = Tap(of_files, authority.trusting())
+    tap.send(b"hello\nname\nfile\n")
+    came = tap.take(len(due))
+    tap.raw.shutdown(socket.SHUT_WR)
+    rest = tap.to_the_end()
+    closed = closing_line(of_files)
+
+    assert (came, rest) == (due, b"")
+    assert closed["reason"] == "eof"
+    assert (closed["received_bytes"], closed["sent_bytes"]) == (16, len(due))
+
+
+# -- bytes without payload ----------------------------------------------------------------
+
+
+def drip(tap: Tap, server: RunningServer) -> dict[str, Any]:
+    """Send a record that never ends, a byte now and then, until the session is over."""
+    data = b"\x17\x03\x03\x40\x00" + bytes(16384)
+    pause = threading.Event()
+    with suppress(OSError):
+        for at in range(1000):
+            if server.log.named("session.closed"):
+                break
+            tap.raw.send(data[at : at + 1])
+            pause.wait(0.02)
+    line = server.log.named("session.closed")
+    tap.raw.close()
+    assert line, "the session went on"
+    return line[0]
+
+
+def test_a_record_that_drips_is_silence(authority: Authority) -> None:
+    """Bytes of a record don't keep a peer that sends no payload beyond the idle time-out."""
+    limits = Limits(idle_timeout=0.3)
+    with running_server(tls=authority.certificates(), limits=limits) as server:
+        tap = Tap(server, authority.trusting())
+        tap.echo(b"hello")
+        closed = drip(tap, server)
+
+    assert closed["reason"] == "idle_timeout"
+
+
+def test_a_record_that_drips_is_silence_for_every_handler(
+    of_files: RunningServer, authority: Authority
+) -> None:
+    """The time-out of a socket that blocks counts until there is payload, too."""
+    tap = Tap(of_files, authority.trusting())
+
+    assert drip(tap, of_files)["reason"] == "idle_timeout"
+
+
+class Rekeying:
+    """A client of OpenSSL's own that sends key updates, which Python's TLS can't."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        name = ctypes.util.find_library("ssl")
+        if name is None:
+            pytest.skip("OpenSSL's library can't be found by its name")
+        self._library = ctypes.CDLL(name)
+        for made in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+            getattr(self._library, made).restype = ctypes.c_void_p
+        self._context = self._call("SSL_CTX_new", self._call("TLS_client_method"))
+        self._ssl = self._call("SSL_new", self._context)
+        self._call("SSL_set_fd", self._ssl, sock.fileno())
+        assert self._call("SSL_connect", self._ssl) == 1
+
+    def __enter__(self) -> Rekeying:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call("SSL_free", self._ssl)
+        self._call("SSL_CTX_free", self._context)
+
+    def renew_keys(self) -> bool:
+        """Send a key update that asks for another one; return whether that went well."""
+        self._call("SSL_key_update", self._ssl, 1)
+        return self._call("SSL_do_handshake", self._ssl) == 1
+
+    def write(self, data: bytes) -> bool:
+        """Send payload."""
+        return self._call("SSL_write", self._ssl, data, len(data)) == len(data)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        wide = [ctypes.c_void_p(a) if isinstance(a, int) and a > 2**31 else a for a in arguments]
+        return getattr(self._library, name)(*wide)
+
+
+def test_a_flood_without_payload_is_ended(server: RunningServer, authority: Authority) -> None:
+    """A peer that sends nothing but key updates is `tls_error`, after 64 KiB of them."""
+    del authority
+    with socket.create_connection(server.address) as sock, Rekeying(sock) as peer:
+        sent = 0
+        while peer.renew_keys():
+            sent += 1
+            assert sent < 1_000_000, "the session went on"
+        closed = closing_line(server)
+
+    assert (closed["reason"], closed["detail"]) == ("tls_error", "records without payload")
+    assert closed["received_bytes"] == 0
+
+
+def test_a_drain_ends_a_session_that_only_renews_its_keys(server: RunningServer) -> None:
+    """Key updates without end, a byte of payload between them: a drain is heard in time."""
+    with socket.create_connection(server.address) as sock, Rekeying(sock) as peer:
+        over = threading.Event()
+
+        def flood() -> None:
+            while not over.is_set() and peer.write(b"x"):
+                for _ in range(1000):
+                    peer.renew_keys()
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        wait_until(lambda: server.server.totals()["received_bytes"] > 2)
+        drained = server.server.drain(seconds(5))
+        over.set()
+        thread.join()
+
+    assert drained
+    assert closing_line(server)["reason"] == "drained"
+
+
+def test_a_bare_end_is_answered_with_close_notify(
+    server: RunningServer, authority: Authority
+) -> None:
+    """A peer that sends FIN without close_notify gets one, and no other alert."""
+    context = authority.trusting()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # whose alerts can be told by their type
+    tap = Tap(server, context)
+    tap.echo(b"hello")
+    tap.raw.shutdown(socket.SHUT_WR)
+    rest = tap.to_the_end()  # an alert that is fatal would raise
+
+    assert rest == b""
+    assert tap.records().count(21) == 1
+    assert closing_line(server)["reason"] == "eof"
+
+
+# -- a client's certificate ---------------------------------------------------------------
+
+
+def odd_client(authority: Authority) -> tuple[Path, Path]:
+    """Issue a certificate whose alternative name is not ASCII, and whose subject is not either."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name(
+        [
+            x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "caf\u00e9, b=c"),
+            x509.NameAttribute(x509.NameOID.COMMON_NAME, "\uc548\ub155"),
+            x509.NameAttribute(x509.ObjectIdentifier("1.3.6.1.4.1.99999.7"), "unknown"),
+        ]
+    )
+    now = datetime.now(UTC)
+    names = b"\x30\x06\x82\x04caf\xe9"
+    issuer = x509.load_pem_x509_certificate(authority.ca.read_bytes())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names), False
+        )
+        .sign(authority.key(), hashes.SHA256())
+    )
+    cert_path, key_path = authority.folder / "odd.pem", authority.folder / "odd.key"
+    cert_path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return cert_path, key_path
+
+
+def test_a_certificate_whose_names_are_not_ascii_is_served(authority: Authority) -> None:
+    """Only its subject is read, whatever its alternative names are."""
+    cert, key = odd_client(authority)
+    context = trusting(authority.ca, cert=cert, key=key)
+    with running_server(tls=authority.certificates(clients=True)) as server:
+        with EchoClient(*server.address, tls=context) as client:
+            assert client.echo(b"hello") == b"hello"
+        closed = closing_line(server)
+
+    assert closed["tls_subject"] == (
+        "organizationName=caf\u00e9\\, b\\=c,commonName=\uc548\ub155,1.3.6.1.4.1.99999.7=unknown"
+    )
+    assert not server.log.named("server.error")
+
+
+@given(data=st.data())
+def test_no_certificate_is_an_error(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    """Whatever the bytes are, there is a subject, if need be an empty one."""
+    if not (known := ODD):
+        authority = Authority(tmp_path_factory.mktemp("tls"))
+        known.append(ssl.PEM_cert_to_DER_cert(odd_client(authority)[0].read_text()))
+    whole = known[0]
+    at = data.draw(st.integers(0, len(whole)))
+    noise = data.draw(st.binary(max_size=8))
+
+    assert len(subject_of(whole[:at] + noise + whole[at + len(noise) :])) <= SUBJECT_CHARS
+    assert len(subject_of(noise)) <= SUBJECT_CHARS
+
+
+ODD: list[bytes] = []

@@ -26,7 +26,7 @@ def demo(*, fast: Flag = False, step: Flag = False) -> None:
     Parameters
     ----------
     fast
-        Leave out the pauses.
+        Leave out the pauses for the reader.
     step
         After each table, wait for a key.
     """
@@ -35,7 +35,8 @@ def demo(*, fast: Flag = False, step: Flag = False) -> None:
         raise Failure("demo: --step needs a terminal to wait for keys: leave it out", USAGE)
     try:
         with _keys(wanted=step or not fast) as keys, Theatre() as theatre:
-            _play(theatre, stage.pace(keys, fast=fast, step=step), skips=bool(keys) and not step)
+            _introduce(stage.duration(keys, fast=fast, step=step))
+            _play(theatre, stage.pace(keys, fast=fast, step=step))
     except OSError as error:
         raise Failure(f"demo: the network of this system failed: {reason(error)}") from error
 
@@ -44,14 +45,16 @@ def _keys(*, wanted: bool) -> AbstractContextManager[Keys | None]:
     return Keys() if wanted and available() else nullcontext()
 
 
-def _play(theatre: Theatre, wait: stage.Wait, *, skips: bool) -> None:
+def _introduce(how_long: str) -> None:
     show("One echo server and three clients, all in this process. Each number, address and")
-    show("state is read from the system at that moment.")
-    show(*(["Any key skips a pause."] if skips else []), "")
+    show("state is read from the system at that moment.", *([how_long] if how_long else []), "")
     if not kernel.known():
         show(f"This system has no {kernel.TABLE}: the kernel's states are left out.")
+
+
+def _play(theatre: Theatre, wait: stage.Wait) -> None:
     for number, (title, act) in enumerate(acts(), 1):
         show(stage.title(number, title))
         stage.perform(act(theatre), theatre, wait)
     show("The model: one listening socket, and one more socket for each client.")
-    show("What each of these calls is in Python's code, line by line: docs/from-c.md")
+    show("Each of these calls in Python's code: docs/from-c.md")

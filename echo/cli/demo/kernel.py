@@ -1,4 +1,4 @@
-"""What the kernel knows of TCP: the sockets in /proc/net/tcp, which ss(8) shows, too."""
+"""The kernel's view of TCP: the sockets in /proc/net/tcp, which ss(8) shows, too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TcpSocket:
 
     `unread` is its receive queue: bytes (a FIN counts as one), or, of a listening socket,
     connections that wait to be accepted. `fd` is this process's descriptor, None where it has
-    none; `seconds` is what is left until its timer strikes.
+    none; `seconds` is what is left of its timer.
     """
 
     local: Address
@@ -41,14 +41,14 @@ class TcpSocket:
 
 
 def known() -> bool:
-    """Whether this system shows its sockets."""
+    """Return whether this system shows its sockets."""
     return TABLE.exists()
 
 
 def sockets(port: int) -> list[TcpSocket]:
     """Read the sockets, of whatever process, that have this port at either end.
 
-    There are none where the system doesn't show them.
+    The list is empty where the system doesn't show them.
     """
     if not known():
         return []
@@ -81,7 +81,7 @@ def _address(text: str) -> Address:
 
 
 def _descriptors() -> dict[str, int]:
-    """Say which of this process's descriptors is which socket."""
+    """Return the descriptors of this process by the names of their sockets."""
     found = {}
     for link in _DESCRIPTORS.iterdir():
         with suppress(OSError):  # closed meanwhile
@@ -90,7 +90,7 @@ def _descriptors() -> dict[str, int]:
 
 
 def backlog(listener: socket.socket) -> int | None:
-    """Ask how many connections may wait to be accepted; None where only Linux would know."""
+    """Return how many connections may wait to be accepted; None where the system can't tell."""
     if sys.platform != "linux":  # pragma: no cover - the tests run on Linux
         return None
     info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BACKLOG_OFFSET + 4)

@@ -1,11 +1,11 @@
-"""What the demo does, act by act, and what there is to say about it.
+"""What the demo does, act by act, with its explanations.
 
-An act is a generator: it does something, reads from the system what came of it, and says so.
+An act is a generator: it does something, reads the result from the system, and yields the lines
+that describe it.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from echo.cli.demo.theatre import Theatre
 
-    Act = Iterator["Said | Picture"]
+    Act = Iterator["Said | ShowSockets"]
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One line of the play; what stands between backquotes is code."""
+    """One line of the demo; the text between backquotes is code."""
 
     who: str
     text: str
 
 
-class Picture:
-    """The place for a table of all sockets as they are now."""
+class ShowSockets:
+    """Marks where a table of all sockets is shown, as they are at that moment."""
 
 
 def acts() -> list[tuple[str, Callable[[Theatre], Act]]]:
-    """Give the acts, each with its title, in their order."""
+    """Return the acts in their order, each with its title."""
     return [
         ("listen", _listen),
         ("connect: the handshake", _connect),
@@ -59,7 +59,7 @@ def _listen(theatre: Theatre) -> Act:
     room = kernel.backlog(server.socket)
     if room is not None:
         yield Said("kernel", f"Up to {room} connections may wait in its queue to be accepted.")
-    yield Picture()
+    yield ShowSockets()
 
 
 def _connect(theatre: Theatre) -> Act:
@@ -76,7 +76,7 @@ def _connect(theatre: Theatre) -> Act:
         yield Said("kernel", "Handshake done, both ends ESTABLISHED, and nobody called `accept()`!")
         waiting = _times(listener.unread, "connection")
         yield Said("kernel", f"In the queue: {waiting}. (The demo holds the server back.)")
-    yield Picture()
+    yield ShowSockets()
 
 
 def _accept(theatre: Theatre) -> Act:
@@ -90,7 +90,7 @@ def _accept(theatre: Theatre) -> Act:
     left = "" if queue is None else f", its queue down to {queue.unread}"
     yield Said("server", f"The listening socket is still descriptor {listener}{left}.")
     yield Said("server", "It waits for others; all that A says goes through the new one.")
-    yield Picture()
+    yield ShowSockets()
 
 
 def _talk(theatre: Theatre) -> Act:
@@ -106,7 +106,7 @@ def _talk(theatre: Theatre) -> Act:
             "kernel",
             f"{_unread(theatre, 'A')} bytes wait at the server's end, which the demo holds back.",
         )
-        yield Picture()
+        yield ShowSockets()
     theatre.server.gate.set()
     echo = _receive(client, due)
     read = theatre.log.wait_for("session.data", timeout=PATIENCE)
@@ -136,7 +136,7 @@ def _crowd(theatre: Theatre) -> Act:
             yield Said(f"client {name}", f"This system has no {host}: {own} must do.")
     for name in ("B", "C"):
         theatre.until_states(name, server="ESTABLISHED", client="ESTABLISHED")
-    yield Picture()
+    yield ShowSockets()
     ends = [theatre.session(name).sock.getsockname() for name in theatre.clients]
     ports = {theatre.server.socket.getsockname(), *ends}
     yield Said(
@@ -168,7 +168,7 @@ def _half_close(theatre: Theatre) -> Act:
         yield Said(
             "kernel", f"Queue: {_unread(theatre, 'A')}, the FIN counts as one. (Held back again.)"
         )
-    yield Picture()
+    yield ShowSockets()
     theatre.server.gate.set()
     echo = _receive(client, sent)
     end = client.recv(1)
@@ -184,7 +184,7 @@ def _half_close(theatre: Theatre) -> Act:
     theatre.until_states("A", server=None, client="TIME_WAIT")
     yield Said("client A", f"`close({number})`.")
     yield from _time_wait(theatre.client_end("A"))
-    yield Picture()
+    yield ShowSockets()
 
 
 def _time_wait(end: kernel.TcpSocket | None) -> Act:
@@ -206,7 +206,7 @@ def _stop(theatre: Theatre) -> Act:
     ends = {name: theatre.clients[name].recv(1) for name in ("B", "C")}
     for name in ends:
         theatre.until_states(name, server="FIN_WAIT2", client="CLOSE_WAIT")
-    yield Picture()
+    yield ShowSockets()
     if kernel.known():
         yield Said("kernel", "The same states, ends exchanged: now the clients are in CLOSE_WAIT.")
     for name, end in ends.items():
@@ -220,7 +220,7 @@ def _stop(theatre: Theatre) -> Act:
     theatre.log.wait_for("session.closed", 3, timeout=PATIENCE)
     if theatre.server_end("B") is not None:
         yield Said("kernel", "This time TIME_WAIT is at the server's end, and on its port.")
-    yield Picture()
+    yield ShowSockets()
 
 
 def _afterwards(theatre: Theatre) -> Act:
@@ -255,7 +255,7 @@ def _unread(theatre: Theatre, name: str) -> int:
 
 
 def _receive(client: socket.socket, count: int) -> bytes:
-    """Read exactly so many bytes: one `recv` may give fewer."""
+    """Read exactly this many bytes: one `recv` may return fewer."""
     data = b""
     while len(data) < count:
         piece = client.recv(count - len(data))
@@ -267,7 +267,7 @@ def _receive(client: socket.socket, count: int) -> bytes:
 
 def _bind(theatre: Theatre, *, reuse: bool = False) -> str:
     with socket.socket() as another:
-        if reuse and os.name == "posix":
+        if reuse:
             another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             another.bind(theatre.address)

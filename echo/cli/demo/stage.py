@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from echo.cli.demo.play import Picture, Said
+from echo.cli.demo.play import Said, ShowSockets
 from echo.cli.output import show
 
 if TYPE_CHECKING:
@@ -29,20 +29,22 @@ _CODE = re.compile(r"`([^`]*)`")
 _ACTORS = {"server": "bold green", "kernel": "bold magenta", "client": "bold blue"}
 _STATES = {"LISTEN": "bold", "ESTABLISHED": "green", "TIME_WAIT": "yellow"}
 _OTHER_STATE = "red"
-# Seconds for a line: to begin with, and for each letter, as somebody reads aloud.
+# Seconds for a line, and for each of its letters: the pace of reading aloud.
 _LINE_SECONDS = 0.8
 _LETTER_SECONDS = 0.04
-_PICTURE_SECONDS = 5.0
+_TABLE_SECONDS = 5.0
+# What all of these add up to.
+_MINUTES = "three"
 
 
 def pace(keys: Keys | None, *, fast: bool, step: bool) -> Wait:
-    """Give what waits so many seconds, or at a picture, with `step`, for a key.
+    """Return the function that waits for the reader: for some seconds, or until a key is pressed.
 
-    Where there are keys, one goes on at once.
+    With `step` it waits at each table until a key is pressed.
     """
 
-    def wait(seconds: float, is_picture: bool) -> None:
-        if keys is not None and step and is_picture:
+    def wait(seconds: float, is_table: bool) -> None:
+        if keys is not None and step and is_table:
             _prompt(keys)
         elif keys is not None and not fast:
             keys.key(seconds)
@@ -52,8 +54,18 @@ def pace(keys: Keys | None, *, fast: bool, step: bool) -> Wait:
     return wait
 
 
+def duration(keys: Keys | None, *, fast: bool, step: bool) -> str:
+    """Return how long the demo takes, and how the reader goes on sooner; empty if it is short."""
+    if step:
+        return "After each table it waits for a key."
+    if fast:
+        return ""
+    sooner = "any key goes on at once, Ctrl-C ends it" if keys else "--fast leaves the pauses out"
+    return f"It takes about {_MINUTES} minutes; {sooner}."
+
+
 def _prompt(keys: Keys) -> None:
-    """Wait for a key, and leave no trace of the question."""
+    """Ask for a key, wait for it, and remove the question."""
     sys.stdout.write("-- any key goes on --")
     sys.stdout.flush()
     key = ""
@@ -62,24 +74,24 @@ def _prompt(keys: Keys) -> None:
     sys.stdout.write("\r\x1b[K")
 
 
-def perform(act: Iterable[Said | Picture], theatre: Theatre, wait: Wait) -> None:
-    """Show what an act says, and the sockets where it wants them seen."""
-    part: Said | Picture | None = None
+def perform(act: Iterable[Said | ShowSockets], theatre: Theatre, wait: Wait) -> None:
+    """Show the lines of an act, and a table of the sockets where it has one."""
+    part: Said | ShowSockets | None = None
     for part in act:
         if isinstance(part, Said):
             show(_line(part.who, part.text))
             wait(_LINE_SECONDS + _LETTER_SECONDS * len(part.text), False)
         else:
-            rows = theatre.picture()
+            rows = theatre.sockets()
             show("", Text(_count(rows), style="bold"), *([_table(rows)] if rows else []), "")
-            wait(_PICTURE_SECONDS, True)
+            wait(_TABLE_SECONDS, True)
     if isinstance(part, Said):
         wait(_LINE_SECONDS, True)
         show("")
 
 
 def title(number: int, text: str) -> Text:
-    """Give an act's title."""
+    """Return an act's title."""
     return Text(f"{number}. {text}", style="bold underline")
 
 
@@ -88,7 +100,7 @@ def _line(who: str, text: str) -> Text:
 
 
 def _styled(text: str) -> Text:
-    """Show code in its colour, without its quotes."""
+    """Return a text with its code coloured, without the quotes."""
     shown = Text()
     for number, part in enumerate(_CODE.split(text)):
         shown.append(part, style="cyan" if number % 2 else "")
@@ -128,7 +140,7 @@ def _address(address: Address | None) -> str:
 
 
 def _count(rows: list[Row]) -> str:
-    """Say what the server has open: one listening socket, and one for each session."""
+    """Count the server's open sockets: the listening one, and one for each session."""
     mine = [row.role for row in rows if row.side == "server" and row.fd is not None]
     listening = mine.count("listening")
     sessions = len(mine) - listening

@@ -1,4 +1,4 @@
-"""The demo's server and clients, all in this process, and what is known of their sockets."""
+"""The demo's server and clients, all in this process, and the state of their sockets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOOK_INTERVAL = 0.002
 
 
 class _HeldHandler(EchoHandler):
-    """The handler as it is, but that the demo can hold it just before it reads."""
+    """The real handler, which the demo can hold just before it reads."""
 
     server: _HeldServer
 
@@ -40,7 +40,7 @@ class _HeldHandler(EchoHandler):
 
 
 class _HeldServer(EchoServer):
-    """The server as it is, with a gate before its handlers' reads."""
+    """The real server, with a gate before its handlers' reads."""
 
     def __init__(self, address: Address, log: EventList) -> None:
         self.gate = threading.Event()
@@ -50,7 +50,7 @@ class _HeldServer(EchoServer):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One socket in the picture; what nobody can know of it is None.
+    """One socket of a table; a field that the system doesn't show is None.
 
     `side` is `server` or `client`; `role` is `listening`, or `queued`, `session` or `ended`, and
     `name` its client's.
@@ -67,7 +67,7 @@ class Row:
 
 
 class Theatre:
-    """A server that doesn't accept yet, and the clients that `connect` makes; at its end all go.
+    """A server that doesn't accept yet, and its clients; all of them end with the `with` block.
 
     Raises `Failure` where something has not happened within `PATIENCE`.
     """
@@ -112,7 +112,7 @@ class Theatre:
     # -- waiting ------------------------------------------------------------------------
 
     def until(self, true: Callable[[], bool], what: str, now: Callable[[], object]) -> None:
-        """Wait until something is true; or else say what was to be, and what is now."""
+        """Wait until something is true; a `Failure` names what was expected and what there is."""
         deadline = Deadline(PATIENCE)
         pause = threading.Event()
         while not true():
@@ -123,7 +123,7 @@ class Theatre:
     def until_states(self, name: str, *, server: str | None, client: str | None) -> None:
         """Wait for the states of a connection's two ends, None for one that is gone.
 
-        Where the kernel's states are not to be had there is nothing to wait for. A full table
+        Where the kernel doesn't show its states there is nothing to wait for. A full table
         of those in TIME_WAIT (`net.ipv4.tcp_max_tw_buckets`) has no place for another, ever.
         """
         if kernel.known():
@@ -134,7 +134,7 @@ class Theatre:
             self.until(lambda: self.states(name) in wanted, what, lambda: self.states(name))
 
     def states(self, name: str) -> tuple[str | None, str | None]:
-        """Give the states of the server's end and of the client's."""
+        """Return the states of the server's end and of the client's."""
         address, rows = self.address_of(name), self._known()
         return (
             next((row.state for row in rows if row.peer == address), None),
@@ -142,21 +142,21 @@ class Theatre:
         )
 
     def server_end(self, name: str) -> TcpSocket | None:
-        """Give the kernel's view of the server's end of a client's connection."""
+        """Return the kernel's view of the server's end of a client's connection."""
         address = self.address_of(name)
         return next((row for row in self._known() if row.peer == address), None)
 
     def client_end(self, name: str) -> TcpSocket | None:
-        """Give the kernel's view of a client's end."""
+        """Return the kernel's view of a client's end."""
         address = self.address_of(name)
         return next((row for row in self._known() if row.local == address), None)
 
     def listener(self) -> TcpSocket | None:
-        """Give the kernel's view of the listening socket."""
+        """Return the kernel's view of the listening socket."""
         return next((row for row in self._known() if row.state == "LISTEN"), None)
 
     def _known(self) -> list[TcpSocket]:
-        """Read the sockets of this play; others may have used its port before, and be ending."""
+        """Read the sockets of this demo; others may have used its port before, and be ending."""
         return [row for row in kernel.sockets(self.address[1]) if self._is_ours(row)]
 
     def _is_ours(self, row: TcpSocket) -> bool:
@@ -165,11 +165,11 @@ class Theatre:
         return row.peer == self.address and row.local in self._names
 
     def address_of(self, name: str) -> Address:
-        """Give the address of a client, which may be closed by now."""
+        """Return the address of a client, which may be closed by now."""
         return next(address for address, owner in self._names.items() if owner == name)
 
     def session(self, name: str) -> Session:
-        """Give the live session of a client."""
+        """Return the live session of a client."""
         peer = self.address_of(name)
         return next(
             session
@@ -177,10 +177,10 @@ class Theatre:
             if (session.peer_ip, session.peer_port) == peer
         )
 
-    # -- the picture --------------------------------------------------------------------
+    # -- the table ----------------------------------------------------------------------
 
-    def picture(self) -> list[Row]:
-        """Give all sockets: the listening one, the sessions', the clients'."""
+    def sockets(self) -> list[Row]:
+        """Return all sockets: the listening one, the sessions', the clients'."""
         known = map(self._row, self._all()) if kernel.known() else self._from_python()
         return sorted(known, key=lambda row: (row.side != "server", row.name))
 

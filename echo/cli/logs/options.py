@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
-from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cyclopts import Group, Parameter
 
 from echo.cli.failure import FAILED, USAGE, Failure, missing_extra, reason, say
+from echo.cli.networks import network
 from echo.events import EVENTS, Reason, Refusal, Stop
 from echo.logs.files import DEFAULT_LOG, STDIN, LogFile, log_files, open_all
 from echo.logs.filters import Filter
@@ -73,7 +73,7 @@ class Choice:
             zone = _zone(command, self.tz)
             since = None if self.since is None else parse_time(self.since, now, None, zone)
             until = None if self.until is None else parse_time(self.until, now, since, zone)
-            peers = tuple(ip_network(peer, strict=False) for peer in self.peer)
+            peers = tuple(map(network, self.peer))
         except BadTime as error:
             text = f"{str(error)!r} is no time: use {EXAMPLES}"
             raise Failure(f"logs {command}: {text}", USAGE) from error

@@ -14,12 +14,12 @@ from echo.cli.failure import FAILED, USAGE, Failure, reason
 from echo.cli.keys import available
 from echo.cli.output import check_output, show
 from echo.cli.target import context_for
-from echo.client.live import BadAnswer, parsed
-from echo.client.watch import BadUrl, Feed, Source
+from echo.client.snapshot import BadAnswer, parsed
+from echo.client.watch import BadUrl, Poller, StatusPage
 from echo.escape import escape
 
 if TYPE_CHECKING:
-    from echo.client.live import Sample
+    from echo.client.snapshot import Snapshot
 
 _EXAMPLE = "http://127.0.0.1:9001"
 
@@ -39,61 +39,62 @@ def top(
     Parameters
     ----------
     url
-        Where its status pages are: what echod serve was told with --status-port.
+        URL of its status pages, which echod serve --status-port serves.
     interval
-        Seconds from one look at the daemon to the next.
+        Seconds between two snapshots of the daemon.
     once
-        Print the sessions as a table, and end; so it does where there is no terminal.
+        Print the sessions as a table and end, as it does where output is no terminal.
     json
-        Print what the daemon says as one JSON object, and end.
+        Print the daemon's snapshot as one JSON object and end.
     tls_ca
         PEM file of the authorities to trust instead of the system's, for an https URL.
     """
     check_output("top")
     try:
-        source = Source(url, tls=context_for("top", tls_ca) if url.startswith("https:") else None)
+        page = StatusPage(url, tls=context_for("top", tls_ca) if url.startswith("https:") else None)
     except BadUrl as error:
         raise Failure(
             f"top: {url} can't be used: {error}; name one as {_EXAMPLE}", USAGE
         ) from error
-    body, sample = _first(source)
+    body, snapshot = _first(page)
     if json:
         show(body.decode())
     elif once or not _has_screen():
-        from echo.cli.top.drawing import snapshot
+        from echo.cli.top.drawing import plain
 
-        show(*snapshot(sample, source.url))
+        show(*plain(snapshot, page.url))
     else:
-        _live(source, sample, interval)
+        _live(page, snapshot, interval)
 
 
 def _has_screen() -> bool:
-    """Whether there are keys to read, and a terminal that can place its cursor."""
+    """Return whether there are keys to read, and a terminal that can place its cursor."""
     return sys.stdout.isatty() and available() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _first(source: Source) -> tuple[bytes, Sample]:
+def _first(page: StatusPage) -> tuple[bytes, Snapshot]:
     try:
-        body = source.raw()
+        body = page.raw()
         return body, parsed(body)
     except OSError as error:
         why = f"{reason(error)}; is echod serve --status-port running there?"
     except BadAnswer as error:
         why = f"{error}; name the --status-port of an echod serve"
-    raise Failure(f"top: can't read {source.url}/sessions: {escape(why)}", FAILED)
+    raise Failure(f"top: can't read {page.url}/sessions: {escape(why)}", FAILED)
 
 
-def _live(source: Source, sample: Sample, interval: float) -> None:
-    """Draw until the user quits: at each key, each look, each change of the terminal's size."""
+def _live(page: StatusPage, snapshot: Snapshot, interval: float) -> None:
+    """Draw at each key, each snapshot and each change of size, until the user quits."""
     # What only a terminal needs is imported where there is one.
     from echo.cli.top.control import Control
     from echo.cli.top.drawing import screen
     from echo.cli.top.terminal import Terminal
 
-    control = Control(sample)
-    with Terminal() as terminal, Feed(source, sample, interval, terminal.wake) as feed:
+    control = Control(snapshot)
+    with Terminal() as terminal, Poller(page, snapshot, interval, terminal.wake) as poller:
         going_on = True
         while going_on:
-            control.look(feed.sample)
-            terminal.draw(screen(control, source.url, feed.problem, terminal.size))
+            control.look(poller.snapshot)
+            terminal.use_mouse(control.mouse)
+            terminal.draw(screen(control, page.url, poller.problem, terminal.size))
             going_on = control.press(terminal.key(None))

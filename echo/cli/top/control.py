@@ -4,80 +4,89 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from echo.cli.top.columns import fitting
-from echo.client.live import chosen, matching
+from echo.cli.top.table import Table
 
 if TYPE_CHECKING:
-    from echo.client.live import EndedSession, LiveSession, Sample
+    from echo.client.snapshot import Snapshot
 
-    Rows = list[LiveSession] | list[EndedSession]
-
+# The line of the table's heads, from 1, at which a click sorts.
+HEAD_LINE = 6
+# Rows that one step of the wheel scrolls.
+_WHEEL_ROWS = 3
 # Longer than any peer.
 _FILTER_CHARS = 60
 
 
+class LineEditor:
+    """A line of text that is being typed; `cursor` is the place of the next letter."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.cursor = 0
+
+    def press(self, key: str) -> None:
+        """Do what a key means in a line of text; others are ignored."""
+        before, after = self.text[: self.cursor], self.text[self.cursor :]
+        if len(key) == 1 and key.isprintable():
+            before += key if len(self.text) < _FILTER_CHARS else ""
+        elif key == "backspace":
+            before = before[:-1]
+        elif key == "erase word":
+            before = before[: before.rstrip().rfind(" ") + 1]
+        elif key == "erase":
+            before = ""
+        elif key == "delete":
+            after = after[1:]
+        self.text = before + after
+        moved = {"left": len(before) - 1, "right": len(before) + 1, "home": 0, "end": 9999}
+        self.cursor = max(0, min(moved.get(key, len(before)), len(self.text)))
+
+
 class Control:
-    """The state of the screen, changed by `press` alone.
+    """The state of the screen, changed by `press` alone."""
 
-    `width` and `page`, the columns and the sessions that fit on the screen, are told by whoever
-    draws it.
-    """
-
-    def __init__(self, sample: Sample) -> None:
-        self.sample = sample  # what is shown
-        self.sort, self.descending = "received_rate", True
-        self.wanted = ""  # the filter
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.table = Table(snapshot)
+        self.filter = LineEditor()
         self.editing = False
         self.paused = False
         self.helping = False
-        self.looking_back = False  # at the sessions that are over
-        self.top = 0  # the first row on the screen
-        self.width, self.page = 80, 1
-        self._rows: Rows = []
-        self._made_of: tuple[object, ...] = ()
+        self.mouse = False  # clicks and the wheel come here, and don't select text
+        table = self.table
         self._keys = {
-            **dict.fromkeys(("up", "k"), lambda: self._scroll(-1)),
-            **dict.fromkeys(("down", "j"), lambda: self._scroll(1)),
-            "pgup": lambda: self._scroll(-self.page),
-            "pgdn": lambda: self._scroll(self.page),
-            **dict.fromkeys(("home", "g"), lambda: self._scroll(-len(self.rows()))),
-            **dict.fromkeys(("end", "G"), lambda: self._scroll(len(self.rows()))),
-            **dict.fromkeys(("s", "f6", ">", "."), lambda: self._sort_by(1)),
-            **dict.fromkeys(("<", ","), lambda: self._sort_by(-1)),
-            **dict.fromkeys(("r", "I"), self._reverse),
+            **dict.fromkeys(("up", "k"), lambda: table.scroll(-1)),
+            **dict.fromkeys(("down", "j"), lambda: table.scroll(1)),
+            "wheel up": lambda: table.scroll(-_WHEEL_ROWS),
+            "wheel down": lambda: table.scroll(_WHEEL_ROWS),
+            "pgup": lambda: table.scroll(-table.height),
+            "pgdn": lambda: table.scroll(table.height),
+            **dict.fromkeys(("home", "g"), lambda: table.scroll(-len(table.rows()))),
+            **dict.fromkeys(("end", "G"), lambda: table.scroll(len(table.rows()))),
+            "left": lambda: table.shift(-1),
+            "right": lambda: table.shift(1),
+            **dict.fromkeys(("s", "f6", ">", "."), lambda: table.sort_by_next(1)),
+            **dict.fromkeys(("<", ","), lambda: table.sort_by_next(-1)),
+            **dict.fromkeys(("r", "I"), table.reverse),
             **dict.fromkeys(("/", "f4"), self._edit),
             **dict.fromkeys((" ", "p"), self._pause),
             **dict.fromkeys(("h", "?", "f1"), self._help),
-            **dict.fromkeys(("e", "\t"), self._look_back),
+            **dict.fromkeys(("e", "\t"), table.turn_over),
+            "m": self._use_mouse,
             "esc": self._clear,
         }
 
-    def look(self, sample: Sample) -> None:
-        """Show a newer sample, unless it is paused."""
+    def look(self, snapshot: Snapshot) -> None:
+        """Show a newer snapshot, unless it is paused."""
         if not self.paused:
-            self.sample = sample
-
-    def rows(self) -> Rows:
-        """Give the sessions that are wanted, in their order."""
-        made_of = (self.sample, self.looking_back, self.wanted, self.sort, self.descending)
-        if self._made_of != made_of:
-            self._made_of = made_of
-            self._rows = self._chosen()
-        return self._rows
-
-    def _chosen(self) -> Rows:
-        if self.looking_back:
-            return matching(self.sample.ended, self.wanted)
-        return chosen(self.sample.sessions, self.wanted, self.sort, descending=self.descending)
-
-    def visible(self) -> Rows:
-        """Give those on the screen."""
-        rows = self.rows()
-        self.top = max(0, min(self.top, len(rows) - self.page))
-        return rows[self.top : self.top + self.page]
+            self.table.snapshot = snapshot
 
     def press(self, key: str) -> bool:
-        """Do what a key says; False when it says to quit."""
+        """Do what a key means; return False where it means to quit.
+
+        An empty key is none: something else has ended the wait for one.
+        """
+        if not key:
+            return True
         if self.editing:
             self._type(key)
             return True
@@ -85,6 +94,8 @@ class Control:
             return False
         if self.helping:
             self.helping = False
+        elif key.startswith("click "):
+            self._click(*map(int, key.split()[1:]))
         elif key in self._keys:
             self._keys[key]()
         return True
@@ -94,28 +105,19 @@ class Control:
             self.editing = False
         elif key == "esc":
             self._clear()
-        elif key == "erase":
-            self.wanted = ""
-        elif key == "backspace":
-            self.wanted = self.wanted[:-1]
-        elif len(key) == 1 and key.isprintable():
-            self.wanted = (self.wanted + key)[:_FILTER_CHARS]
+        else:
+            self.filter.press(key)
+            self.table.wanted = self.filter.text
+
+    def _click(self, column: int, line: int) -> None:
+        if line == HEAD_LINE:
+            self.table.sort_at(column - 1)
 
     def _clear(self) -> None:
-        self.editing, self.wanted = False, ""
-
-    def _scroll(self, rows: int) -> None:
-        self.top = max(0, min(self.top + rows, len(self.rows()) - self.page))
-
-    def _sort_by(self, step: int) -> None:
-        columns = fitting(self.width)
-        names = [column.sort for column in columns]
-        at = names.index(self.sort) if self.sort in names else 0
-        column = columns[(at + step) % len(columns)]
-        self.sort, self.descending = column.sort, column.is_number
-
-    def _reverse(self) -> None:
-        self.descending = not self.descending
+        self.editing = False
+        self.filter.press("end")
+        self.filter.press("erase")
+        self.table.wanted = ""
 
     def _edit(self) -> None:
         self.editing = True
@@ -126,5 +128,5 @@ class Control:
     def _help(self) -> None:
         self.helping = True
 
-    def _look_back(self) -> None:
-        self.looking_back, self.top = not self.looking_back, 0
+    def _use_mouse(self) -> None:
+        self.mouse = not self.mouse

@@ -1,4 +1,4 @@
-"""The whole terminal, taken and given back: the other screen, its size, a stop in between."""
+"""The whole terminal: the alternate screen, its size, the mouse; restored in the end."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from echo.cli.output import OutputError
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-# As xterm has it, and all that came after: the other screen without a cursor, and back.
+# xterm's sequences, which all others have taken over: the alternate screen, without a cursor.
 _ENTER = "\x1b[?1049h\x1b[?25l"
 _LEAVE = "\x1b[?25h\x1b[?1049l"
+# Reports of buttons and the wheel, in the form without a largest column.
+_MOUSE_ON, _MOUSE_OFF = "\x1b[?1000h\x1b[?1006h", "\x1b[?1006l\x1b[?1000l"
 _HOME, _ERASE_LINE, _ERASE_BELOW = "\x1b[H", "\x1b[2K", "\x1b[J"
 
 
 class Terminal(Keys):
     """The keyboard, and the screen for drawing on, while it is entered.
 
-    A change of its size wakes whoever waits for a key. A stop (Ctrl-Z) gives the terminal back
-    to the shell, and takes it again when the process goes on.
+    A change of its size ends a wait for a key. A stop (Ctrl-Z) restores the terminal for the
+    shell, and the screen is drawn again when the process goes on.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_mouse = False
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -47,15 +53,21 @@ class Terminal(Keys):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines, as they are now; the usual ones where nobody knows."""
+        """Return its columns and lines; 80 and 24 where the terminal doesn't know."""
         width, height = os.get_terminal_size(sys.stdout.fileno())
         return width or 80, height or 24
 
     def draw(self, lines: list[str]) -> None:
-        """Put these lines on the screen, in place of all that is there."""
-        # Each line is erased before it is written: after its last column it would lose that.
+        """Put these lines on the screen, replacing all that is there."""
+        # Each line is erased before it is written: erasing afterwards would take its last column.
         drawn = "\r\n".join(_ERASE_LINE + line for line in lines)
         self._write(_HOME + drawn + ("" if len(lines) >= self.size[1] else "\r\n" + _ERASE_BELOW))
+
+    def use_mouse(self, wanted: bool) -> None:
+        """Have clicks and the wheel reported as keys, or leave them to the terminal."""
+        if wanted != self._has_mouse:
+            self._has_mouse = wanted
+            self._write(_MOUSE_ON if wanted else _MOUSE_OFF)
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)
@@ -63,8 +75,8 @@ class Terminal(Keys):
 
     def _leave(self) -> None:
         with suppress(OSError, OutputError, termios.error):  # it hung up
-            termios.tcflow(self._fd, termios.TCOON)  # or a Ctrl-S would keep it for ever
-            self._write(_LEAVE)
+            termios.tcflow(self._fd, termios.TCOON)  # after a Ctrl-S the write would block
+            self._write((_MOUSE_OFF if self._has_mouse else "") + _LEAVE)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -72,5 +84,5 @@ class Terminal(Keys):
         self.release()
         os.kill(os.getpid(), signal.SIGSTOP)
         self.seize()
-        self._write(_ENTER)
+        self._write(_ENTER + (_MOUSE_ON if self._has_mouse else ""))
         self.wake()

@@ -1,7 +1,7 @@
-/** Elements, made and changed without ever parsing text: what a peer says stays text. */
+/** Elements, made and changed without ever parsing text: what a peer sends stays text. */
 
 /**
- * Find an element of the page that is certainly there.
+ * Find an element that the page certainly has.
  *
  * @param {string} id
  * @returns {HTMLElement}
@@ -24,7 +24,7 @@ export function make(name, className = "", ...children) {
 }
 
 /**
- * Change an element's text, and touch the document only where it differs.
+ * Change an element's text, touching the document only where it differs.
  *
  * @param {Node} element
  * @param {string|number} text
@@ -35,8 +35,24 @@ export function write(element, text) {
 }
 
 /**
- * Whether the reader wants things to stand still.
+ * Bring a list of elements in line with a list of keys, keeping those that are there already.
  *
- * @returns {boolean}
+ * @param {HTMLElement} parent
+ * @param {string[]} keys in the order to show
+ * @param {(key: string) => HTMLElement} create
+ * @returns {HTMLElement[]} one for each key
  */
-export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export function keyed(parent, keys, create) {
+  const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const wanted = keys.map((key) => {
+    const element = known.get(key) ?? create(key);
+    element.dataset.key = key;
+    known.delete(key);
+    return element;
+  });
+  for (const element of known.values()) element.remove();
+  wanted.forEach((element, index) => {
+    if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null);
+  });
+  return wanted;
+}

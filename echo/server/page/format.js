@@ -8,7 +8,7 @@ export const count = (number) => whole.format(number);
 
 /**
  * @param {number} number of bytes
- * @returns {string} such as "12.3 kB", with three digits that count
+ * @returns {string} such as "12.3 kB", with three significant digits
  */
 export function bytes(number) {
   let unit = 0;
@@ -20,7 +20,7 @@ export function bytes(number) {
   return `${number.toFixed(digits)} ${UNITS[unit]}`;
 }
 
-/** @param {?number} number of bytes a second @returns {string} a dash where nobody knows yet */
+/** @param {?number} number of bytes a second @returns {string} a dash where it is unknown yet */
 export const rate = (number) => (number === null ? "–" : `${bytes(number)}/s`);
 
 /**
@@ -28,7 +28,7 @@ export const rate = (number) => (number === null ? "–" : `${bytes(number)}/s`)
  * @returns {string} the two largest units, such as "2 h 05 m"
  */
 export function duration(seconds) {
-  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 1) return seconds < 0.001 ? "< 1 ms" : `${Math.round(seconds * 1000)} ms`;
   const s = Math.floor(seconds);
   const two = (number) => String(number).padStart(2, "0");
   if (s < 60) return `${s} s`;

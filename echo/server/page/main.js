@@ -1,129 +1,214 @@
-/** The page: each answer of the daemon goes through here to everything that shows a part of it. */
+/** The page: each snapshot of the daemon goes through here to all that shows a part of it. */
 
-import { Chart, rates } from "./chart.js";
-import { byId, make, write } from "./dom.js";
-import { Ends } from "./ends.js";
-import { Feed } from "./feed.js";
-import { Field } from "./field.js";
+import { Charts } from "./charts.js";
+import { Diagram } from "./diagram.js";
+import { byId, keyed, make, write } from "./dom.js";
 import { address, bytes, count, duration, plural, rate } from "./format.js";
-import { Model } from "./model.js";
-import { Picture, SOME_DOZENS } from "./picture.js";
-import { foundText, Table } from "./table.js";
+import { Model, STATES, statesOf } from "./model.js";
+import { Poller } from "./poller.js";
+import { Table } from "./table.js";
 
 // Milliseconds between two sentences for those who listen to the page.
 const SUMMARY_EVERY = 10_000;
-// Seconds of the least time that gives a rate worth drawing.
-const LEAST_STEP = 1;
+// The share of the limit from which the number of sessions is a warning.
+const NEARLY_FULL = 0.9;
+/** What the log's closed list of reasons means, in a few words. */
+export const MEANINGS = {
+  eof: "the client has finished",
+  reset: "the connection broke",
+  idle_timeout: "silent for too long",
+  session_timeout: "lasted for too long",
+  write_timeout: "the client read nothing for too long",
+  byte_limit: "sent as many bytes as it may",
+  drained: "the daemon stops",
+  cut: "the daemon had to end it",
+  tls_error: "TLS went wrong",
+  proxy_error: "the PROXY header was wrong",
+  error: "a fault in the daemon; see its log",
+};
+
+const number = (key, name, text) => ({ key, name, text, className: "number", down: true });
+const BYTES = [
+  number("rate", "rate", (row) => rate(row.rate)),
+  number("received_bytes", "in", (row) => bytes(row.received_bytes)),
+  number("sent_bytes", "out", (row) => bytes(row.sent_bytes)),
+];
+const SESSION = { key: "session_id", name: "session", className: "wide" };
+const PEER = { key: "peerKey", name: "peer", text: (row) => row.peer };
+const AGE = number("age", "age", (row) => duration(row.duration_s));
+const THREAD = { key: "thread", name: "thread", className: "number wide" };
+const STATE = { key: "state", name: "state", className: "state" };
+const FD = { key: "fd", name: "fd", className: "number" };
 
 const model = new Model();
-const picture = new Picture();
-const field = new Field();
-const table = new Table(showTable);
-const ends = new Ends();
-const sessionsChart = new Chart(byId("chart-sessions"), "Sessions", (value) => count(Math.round(value)));
-const bytesChart = new Chart(byId("chart-bytes"), "Bytes", rate, "received, and dashed what was sent");
-const feed = new Feed(show, lost);
+const choice = { find: "", state: "", sort: "-age", clients: "-sessions", range: "5m", reason: "" };
+const charts = new Charts((range) => choose({ range }));
+const diagram = new Diagram((peer) => choose({ find: (byId("find").value = peer) }));
+const sessions = new Table(byId("session-table"), "Sessions", [FD, PEER, STATE, ...BYTES, AGE, THREAD, SESSION], "No session.", () => choose({ sort: written(sessions.order) }));
+const clients = new Table(byId("client-table"), "Clients", [
+  { key: "ipKey", name: "client", text: (row) => row.ip },
+  number("sessions", "sessions", (row) => count(row.sessions)),
+  ...BYTES,
+  number("refused", "refused", (row) => count(row.refused)),
+], "No client.", () => choose({ clients: written(clients.order) }));
+const closed = new Table(byId("closed-table"), "Recently closed sessions, the newest first", [
+  { key: "peer", name: "peer", text: (end) => address(end.peer_ip, end.peer_port) },
+  { key: "reason", name: "reason", className: "reason" },
+  { key: "meaning", name: "meaning", text: (end) => end.detail ?? MEANINGS[end.reason] ?? "", className: "meaning" },
+  ...BYTES.slice(1),
+  number("duration_s", "lasted", (end) => duration(end.duration_s)),
+  SESSION,
+], "No session has ended yet.");
+const poller = new Poller(show, lost);
+let snapshot;
 let lostAt = 0;
 let summaryAt = 0;
 
 /** @param {object} now what the daemon answered */
 function show(now) {
-  found();
-  model.update(now.sessions);
-  const states = model.states();
-  showServer(now);
-  showNumbers(now);
-  showCharts(now);
-  picture.show(now, model.rows);
-  if (model.rows.size > SOME_DOZENS) field.show(model.rows, states);
-  showTable();
-  ends.show(now.ended);
-  summarise(states);
-}
-
-function showServer({ server, listening, sessions }) {
-  const status = byId("status");
-  write(status, server.draining ? "draining" : "serving");
-  status.dataset.health = server.draining ? "draining" : "serving";
-  const loop = `${server.loop} loop`;
-  write(byId("about"), `${server.version}, ${loop}, pid ${server.pid}, up ${duration(server.uptime_s)}`);
-  document.title = `${count(sessions.length)} · echod ${address(listening.host, listening.port)}`;
-}
-
-function showNumbers({ totals, server }) {
-  const facts = [
-    ["sessions", `${count(totals.active_sessions)} of ${count(server.limits.max_sessions)}`],
-    ["accepted", count(totals.accepted)],
-    ["closed", count(totals.closed)],
-    ["refused", count(totals.refused), totals.refused > 0],
-    ["received", bytes(totals.received_bytes)],
-    ["sent", bytes(totals.sent_bytes)],
-    ["threads", count(totals.threads)],
-    ["log lines lost", count(totals.log_dropped), totals.log_dropped > 0],
-  ];
-  const numbers = byId("numbers");
-  if (!numbers.children.length) {
-    numbers.append(...facts.map(([name]) => make("div", "", make("dt", "", name), make("dd"))));
-  }
-  facts.forEach(([, text, wrong], index) => {
-    const place = numbers.children[index];
-    write(place.lastChild, text);
-    place.classList.toggle("wrong", Boolean(wrong));
-  });
-}
-
-function showCharts({ history, server, totals }) {
-  const latest = [server.uptime_s, totals.active_sessions, totals.received_bytes, totals.sent_bytes];
-  const points = [...history, latest];
-  const long = latest[0] - history.at(-1)?.[0] < LEAST_STEP ? history : points;
-  const column = (from, place) => from.map((point) => ({ at: point[0], value: point[place] }));
-  sessionsChart.draw(column(points, 1));
-  bytesChart.draw(rates(column(long, 2)), rates(column(long, 3)));
-}
-
-function showTable() {
-  const filter = { text: byId("find").value, state: byId("state").value };
-  const rows = model.select(filter, table.order);
-  table.show(rows);
-  write(byId("found"), foundText(rows.length, model.rows.size));
-}
-
-function summarise(states) {
-  if (Date.now() < summaryAt) return;
-  summaryAt = Date.now() + SUMMARY_EVERY;
-  const parts = Object.entries(states).filter(([, number]) => number);
-  const details = parts.map(([state, number]) => `${count(number)} ${state}`).join(", ");
-  write(byId("summary"), `${plural(model.rows.size, "session")}${details && `: ${details}`}.`);
-}
-
-function found() {
+  snapshot = now;
   lostAt = 0;
   byId("notice").hidden = true;
   document.body.classList.remove("stale");
+  model.update(now);
+  showServer(now);
+  const warnings = showWarnings(now);
+  showNumbers(now);
+  charts.show(now);
+  clients.show([...model.clients.values()]);
+  showSessions();
+  showClosed();
+  summarize(warnings);
+}
+
+function showServer({ server, listening, sessions: { length } }) {
+  const health = server.draining ? "draining" : "serving";
+  write(byId("status"), health);
+  byId("status").dataset.health = health;
+  const loop = `${server.loop} loop`;
+  write(byId("about"), `${server.version}, ${loop}, pid ${server.pid}, up ${duration(server.uptime_s)}`);
+  document.title = `${count(length)} · echod ${address(listening.host, listening.port)}`;
+}
+
+/** Show what somebody has to look into, and return it. */
+function showWarnings({ totals, refused, server: { uptime_s, limits }, history }) {
+  const since = (seconds) => {
+    const first = history.find(([at]) => at >= uptime_s - seconds);
+    return first ? totals.refused - (first[5] ?? 0) : totals.refused;
+  };
+  const reasons = Object.entries(refused?.by_reason ?? {}).map(([reason, n]) => `${reason} ${count(n)}`);
+  const why = reasons.length ? ` (${reasons.join(", ")})` : "";
+  const { active_sessions, log_dropped } = totals;
+  const warnings = [
+    totals.refused > 0 && `${plural(totals.refused, "connection")} refused${why}: ` +
+      `${count(since(60))} in the last minute, ${count(since(3600))} in the last hour.`,
+    log_dropped > 0 && `${plural(log_dropped, "log line")} lost: the disk is full or the log can't keep up.`,
+    active_sessions >= limits.max_sessions * NEARLY_FULL &&
+      `${count(active_sessions)} of at most ${count(limits.max_sessions)} sessions are open.`,
+  ].filter(Boolean);
+  byId("warnings").hidden = !warnings.length;
+  keyed(byId("warnings"), warnings.map((_, index) => String(index)), () => make("li"))
+    .forEach((item, index) => write(item, warnings[index]));
+  return warnings;
+}
+
+function showNumbers({ totals, server }) {
+  const facts = {
+    sessions: `${count(totals.active_sessions)} of ${count(server.limits.max_sessions)}`,
+    clients: count([...model.clients.values()].filter((client) => client.sessions).length),
+    accepted: count(totals.accepted),
+    closed: count(totals.closed),
+    refused: count(totals.refused),
+    received: bytes(totals.received_bytes),
+    sent: bytes(totals.sent_bytes),
+    threads: count(totals.threads),
+    "log lines lost": count(totals.log_dropped),
+  };
+  keyed(byId("numbers"), Object.keys(facts), (name) => make("div", "", make("dt", "", name), make("dd")))
+    .forEach((fact) => write(fact.lastChild, facts[fact.dataset.key]));
+}
+
+function showSessions() {
+  const rows = model.select({ text: choice.find, state: choice.state });
+  const all = model.rows.size;
+  sessions.show(rows);
+  write(byId("found"), rows.length === all ? `${count(all)} shown` : `${count(rows.length)} of ${count(all)} match`);
+  if (snapshot) diagram.show(snapshot, model, choice.find || choice.state ? new Set(rows) : null);
+}
+
+function showClosed() {
+  const ended = snapshot?.ended ?? [];
+  const counts = ended.reduce((all, { reason }) => ({ ...all, [reason]: (all[reason] ?? 0) + 1 }), {});
+  if (choice.reason) counts[choice.reason] ??= 0;
+  keyed(byId("reasons"), Object.keys(counts).sort(), newReason).forEach((button) => {
+    const { key } = button.dataset;
+    write(button.lastChild, count(counts[key]));
+    button.ariaPressed = String(key === choice.reason);
+  });
+  closed.show(choice.reason ? ended.filter(({ reason }) => reason === choice.reason) : ended);
+}
+
+function newReason(reason) {
+  const button = make("button", "reason", `${reason} `, make("b"));
+  button.type = "button";
+  button.title = MEANINGS[reason] ?? "";
+  button.addEventListener("click", () => choose({ reason: choice.reason === reason ? "" : reason }));
+  return button;
+}
+
+function summarize(warnings) {
+  if (Date.now() < summaryAt) return;
+  summaryAt = Date.now() + SUMMARY_EVERY;
+  const details = Object.entries(statesOf(model.rows.values())).map(([state, n]) => `${count(n)} ${state}`);
+  const states = details.length ? `: ${details.join(", ")}` : "";
+  write(byId("summary"), [`${plural(model.rows.size, "session")}${states}.`, ...warnings].join(" "));
 }
 
 function lost(why) {
   lostAt ||= Date.now();
-  const since = duration(Math.round((Date.now() - lostAt) / 1000));
+  const since = duration(Math.round((Date.now() - lostAt) / 1000) || 1);
   const what = why ? `The daemon can't be asked: ${why}.` : "The daemon doesn't answer.";
   const notice = byId("notice");
   if (notice.hidden) write(notice, `${what} This page asks again every second, and shows what it knew.`);
   notice.hidden = false;
-  const status = byId("status");
-  write(status, `no answer for ${since}`);
-  status.dataset.health = "lost";
+  write(byId("status"), `no answer for ${since}`);
+  byId("status").dataset.health = "lost";
   document.body.classList.add("stale");
 }
 
-function togglePause() {
-  const paused = !feed.paused;
-  feed.pause(paused);
-  byId("pause").setAttribute("aria-pressed", String(paused));
-  write(byId("pause"), paused ? "Paused" : "Pause");
-  document.body.classList.toggle("paused", paused);
+// -- what the user chooses, and the address that keeps it ------------------------------------
+
+const written = ({ key, down }) => (down ? "-" : "") + key;
+const order = (text) => ({ key: text.replace("-", ""), down: text.startsWith("-") });
+const usual = { ...choice };
+
+/** Choose something, and keep it in the page's address. @param {Partial<typeof choice>} chosen */
+function choose(chosen) {
+  Object.assign(choice, chosen);
+  const kept = Object.entries(choice).filter(([name, value]) => value !== usual[name]);
+  history.replaceState(null, "", kept.length ? `?${new URLSearchParams(kept)}` : location.pathname);
+  if (snapshot) clients.show([...model.clients.values()]);
+  showSessions();
+  showClosed();
 }
 
-byId("pause").addEventListener("click", togglePause);
-byId("find").addEventListener("input", showTable);
-byId("state").addEventListener("change", showTable);
-feed.run();
+/** Choose what the page's address says. */
+function restore() {
+  for (const [name, value] of new URLSearchParams(location.search)) if (name in choice) choice[name] = value;
+  if (!STATES.includes(choice.state)) choice.state = "";
+  byId("find").value = choice.find;
+  byId("state").value = choice.state;
+  sessions.sortBy(order(choice.sort));
+  clients.sortBy(order(choice.clients));
+  charts.choose(choice.range);
+}
+
+byId("state").append(...STATES.map((state) => make("option", "", state)));
+byId("find").addEventListener("input", () => choose({ find: byId("find").value }));
+byId("state").addEventListener("change", () => choose({ state: byId("state").value }));
+byId("pause").addEventListener("click", () => {
+  poller.pause(!poller.paused);
+  write(byId("pause"), poller.paused ? "Resume" : "Pause");
+});
+restore();
+poller.run();

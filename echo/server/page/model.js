@@ -1,72 +1,114 @@
-/** What the page knows of each session: its last facts, and the rate that two of them give. */
+/** What the page knows: sessions with their rates, clients with their sums. */
 
 import { address } from "./format.js";
 
+/** The states of a session, as the daemon names them. */
+export const STATES = ["idle", "echoing", "waiting for the peer", "draining", "handshaking"];
+// A session that was first seen when it was this young, in seconds, has its rate from its start.
+const YOUNG = 3;
+
 /**
- * A session as the page shows it: its facts from `/sessions`, and
+ * A session: its facts from `/sessions`, and
  *
  * @typedef {object} Row
  * @property {string} peer address and port
  * @property {string} peerKey by which peers sort: numbers in it by their value
  * @property {number} age by which ages sort: 0 is the oldest, less is younger
- * @property {?number} rate bytes a second that were read; null at first sight of an old session
+ * @property {?number} rate bytes received a second; null at first sight of an old session
  */
 
-// A session that was first seen when it was this young has its rate from its beginning.
-const YOUNG = 3;
+/**
+ * All sessions of one address.
+ *
+ * @typedef {object} Client
+ * @property {string} ip
+ * @property {string} ipKey by which addresses sort
+ * @property {Row[]} rows
+ * @property {number} sessions
+ * @property {number} received_bytes of the sessions that are open
+ * @property {number} sent_bytes
+ * @property {?number} rate
+ * @property {number} refused connections
+ */
 
 export class Model {
   /** @type {Map<string, Row>} by session id, the oldest first */
   rows = new Map();
+  /** @type {Map<string, Client>} by address, the one with the oldest session first */
+  clients = new Map();
 
-  /** Take a new picture in. @param {object[]} sessions */
-  update(sessions) {
+  /** Take a new snapshot in. @param {{sessions: object[], refused?: object}} snapshot */
+  update({ sessions, refused }) {
     const before = this.rows;
     this.rows = new Map();
+    this.clients = new Map();
     sessions.forEach((facts, index) => {
       const row = describe(facts, before.get(facts.session_id));
       // The daemon reads thousands of durations one after the other, but lists them in order.
       row.age = -index;
       this.rows.set(facts.session_id, row);
+      this.#client(row.peer_ip).rows.push(row);
     });
+    for (const [ip, number] of Object.entries(refused?.by_peer ?? {})) this.#client(ip).refused = number;
+    for (const client of this.clients.values()) sum(client);
+  }
+
+  #client(ip) {
+    let client = this.clients.get(ip);
+    if (!client) this.clients.set(ip, (client = { ip, ipKey: keyOf(ip), rows: [], refused: 0 }));
+    return client;
   }
 
   /**
-   * Give the rows that match, in order.
+   * Return the rows that match.
    *
    * @param {{text: string, state: string}} filter
-   * @param {{key: string, down: boolean}} order
    * @returns {Row[]}
    */
-  select(filter, order) {
-    const found = [...this.rows.values()].filter(matching(filter));
-    const sign = order.down ? -1 : 1;
-    return found.sort((a, b) => sign * compare(a[order.key], b[order.key]));
-  }
-
-  /** Count the rows by state. @returns {{reading: number, sending: number, draining: number}} */
-  states() {
-    const counts = { reading: 0, sending: 0, draining: 0 };
-    for (const row of this.rows.values()) counts[row.state] += 1;
-    return counts;
+  select({ text, state }) {
+    const wanted = text.trim().toLowerCase();
+    return [...this.rows.values()].filter(
+      (row) => (!state || row.state === state) && (!wanted || contains(row, wanted)),
+    );
   }
 }
+
+/**
+ * Count rows by state, leaving out the states that none is in.
+ *
+ * @param {Iterable<Row>} rows
+ * @returns {Record<string, number>}
+ */
+export function statesOf(rows) {
+  const counts = {};
+  for (const { state } of rows) counts[state] = (counts[state] ?? 0) + 1;
+  return counts;
+}
+
+/**
+ * Sort by a field; equals keep their order, unknown values come last.
+ *
+ * @template T
+ * @param {T[]} rows
+ * @param {{key: string, down: boolean}} order
+ * @returns {T[]}
+ */
+export function sorted(rows, { key, down }) {
+  const sign = down ? -1 : 1;
+  return [...rows].sort((a, b) => sign * compare(a[key] ?? -Infinity, b[key] ?? -Infinity));
+}
+
+const compare = (a, b) => (a === b ? 0 : a < b ? -1 : 1);
 
 function describe(facts, last) {
-  if (last?.duration_s === facts.duration_s) return last; // the same picture, asked for again
+  if (last?.duration_s === facts.duration_s) return last; // the same snapshot, sent again
   // Behind a proxy the peer is known a moment later than its socket.
   const same = last && last.peer_port === facts.peer_port && last.peer_ip === facts.peer_ip;
-  return {
-    ...facts,
-    peer: same ? last.peer : address(facts.peer_ip, facts.peer_port),
-    peerKey: same ? last.peerKey : keyOf(facts),
-    rate: rateOf(facts, last),
-  };
+  const peer = same ? last.peer : address(facts.peer_ip, facts.peer_port);
+  return { ...facts, peer, peerKey: same ? last.peerKey : keyOf(peer), rate: rateOf(facts, last) };
 }
 
-function keyOf({ peer_ip, peer_port }) {
-  return `${peer_ip}:${peer_port}`.replace(/\d+/g, (digits) => digits.padStart(5, "0"));
-}
+const keyOf = (text) => text.replace(/\d+/g, (digits) => digits.padStart(5, "0"));
 
 function rateOf(facts, last) {
   if (!last && facts.duration_s > YOUNG) return null;
@@ -74,22 +116,15 @@ function rateOf(facts, last) {
   return (facts.received_bytes - (last?.received_bytes ?? 0)) / Math.max(seconds, 0.001);
 }
 
-function compare(a, b) {
-  if (a === b) return 0;
-  if (a === null || b === null) return a === null ? -1 : 1;
-  return a < b ? -1 : 1;
+function sum(client) {
+  const total = (name) => client.rows.reduce((all, row) => all + (row[name] ?? 0), 0);
+  client.sessions = client.rows.length;
+  client.received_bytes = total("received_bytes");
+  client.sent_bytes = total("sent_bytes");
+  client.rate = client.rows.some((row) => row.rate !== null) ? total("rate") : null;
 }
 
-function matching({ text, state }) {
-  const wanted = text.trim().toLowerCase();
-  return (row) => inState(row, state) && (!wanted || says(row, wanted));
-}
-
-function inState(row, state) {
-  return !state || row.state === state || (state === "moving" && row.rate > 0);
-}
-
-function says(row, wanted) {
+function contains(row, wanted) {
   return (
     row.peer.includes(wanted) ||
     row.session_id.includes(wanted) ||

@@ -1,33 +1,33 @@
-/** Asks the daemon for its sessions again and again, and says when it doesn't answer. */
+/** Asks the daemon for its snapshot again and again, and reports when it doesn't answer. */
 
 const TIMEOUT = 5000;
 const RETRY = 1000;
-// Milliseconds between two questions. Half a second looks alive; thousands of rows are a
-// megabyte and some milliseconds of the daemon's time.
+// Milliseconds between two requests. Half a second looks alive; thousands of rows are a megabyte
+// and some milliseconds of the daemon's time.
 const FEW = { sessions: 200, interval: 500 };
 const MANY = { sessions: 2000, interval: 1000 };
 const INTERVAL_OF_THOUSANDS = 2000;
 
 /**
- * What `/sessions` answers; docs/operations.md names the fields.
+ * The answer of `/sessions`; docs/operations.md names its fields.
  *
- * @typedef {object} Picture
+ * @typedef {object} Snapshot
  */
 
-export class Feed {
+export class Poller {
   /**
-   * @param {(picture: Picture) => void} onPicture
-   * @param {(why: string) => void} onLost called for each question without an answer
+   * @param {(snapshot: Snapshot) => void} onSnapshot
+   * @param {(why: string) => void} onLost called for each request without an answer
    */
-  constructor(onPicture, onLost) {
-    this.onPicture = onPicture;
+  constructor(onSnapshot, onLost) {
+    this.onSnapshot = onSnapshot;
     this.onLost = onLost;
     this.paused = false;
     this.wake = () => {};
     document.addEventListener("visibilitychange", () => this.wake());
   }
 
-  /** Ask until the page is closed; a page that nobody sees doesn't ask. */
+  /** Ask until the page is closed; a page that is not visible doesn't ask. */
   async run() {
     for (;;) {
       if (this.paused || document.hidden) await this.#sleep();
@@ -41,22 +41,22 @@ export class Feed {
     this.wake();
   }
 
-  /** @returns {Promise<number>} milliseconds until the next question */
+  /** @returns {Promise<number>} milliseconds until the next request */
   async #ask() {
-    let picture;
+    let snapshot;
     try {
       const answer = await fetch("sessions", { signal: AbortSignal.timeout(TIMEOUT) });
       if (!answer.ok) throw new Error(`it answers ${answer.status}`);
-      picture = await answer.json();
+      snapshot = await answer.json();
     } catch (error) {
       this.onLost(error.name === "Error" ? error.message : "");
       return RETRY;
     }
-    if (!this.paused) this.onPicture(picture);
-    return intervalFor(picture.sessions.length);
+    if (!this.paused) this.onSnapshot(snapshot);
+    return intervalFor(snapshot.sessions.length);
   }
 
-  /** Sleep so many milliseconds, or until something wakes it. @param {number} [milliseconds] */
+  /** Sleep this long, or until something wakes it. @param {number} [milliseconds] */
   async #sleep(milliseconds) {
     await new Promise((resolve) => {
       this.wake = resolve;

@@ -1,4 +1,4 @@
-"""The live sessions of a daemon, as its `/sessions` page tells them, and how fast they are."""
+"""The live sessions of a daemon: snapshots of its `/sessions` page, rates, sorting, filtering."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 
 class BadAnswer(Exception):
-    """What answered is not the status page of a daemon; the text says why."""
+    """Something else than a daemon's status page answered; the text says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """One session as the daemon sees it; a rate is bytes a second, None until it is known.
+    """One session as the daemon sees it.
 
-    `via` says by which proxy it came and how it is encrypted, where it is.
+    Rates are in bytes a second, None until two snapshots are there. `via` names the TLS version
+    and the proxy by which the session came, where there is one.
     """
 
     session_id: str
@@ -37,22 +38,22 @@ class LiveSession:
 
     @property
     def peer(self) -> str:
-        """The peer's address and port.
+        """Return the peer's address and port.
 
-        >>> LiveSession("1", 5, "::1", 40000, "t", 0.1, 0, 0, "reading").peer
+        >>> LiveSession("1", 5, "::1", 40000, "t", 0.1, 0, 0, "idle").peer
         '[::1]:40000'
         """
         return _address(self.peer_ip, self.peer_port)
 
     @property
     def searched(self) -> str:
-        """What a filter looks at."""
+        """Return the text that a filter searches."""
         return f"{self.peer} {self.state} {self.via} {self.session_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """One session that is over, and why."""
+    """One session that has ended, and the reason."""
 
     session_id: str
     peer: str
@@ -63,7 +64,7 @@ class EndedSession:
 
     @property
     def searched(self) -> str:
-        """What a filter looks at."""
+        """Return the text that a filter searches."""
         return f"{self.peer} {self.reason} {self.session_id}"
 
 
@@ -72,11 +73,11 @@ def _address(ip: str, port: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """What the page said at one moment: the daemon, its listening socket, its sessions.
+class Snapshot:
+    """The state of a daemon at one moment: its facts, its listening socket, its sessions.
 
-    `ended` are the last ones that are over, the newest first. `rates` are those of the totals, by
-    their names, None until they are known.
+    `ended` are the sessions that ended last, the newest first. `rates` are those of `totals`, a
+    second, by the same names; None until two snapshots are there.
     """
 
     server: Mapping[str, Any]
@@ -88,18 +89,18 @@ class Sample:
 
     @property
     def uptime_s(self) -> float:
-        """The daemon's own clock: a picture may have been taken before it was asked for."""
+        """Return the daemon's own clock; a snapshot may be older than the request for it."""
         return float(self.server["uptime_s"])
 
-    def is_same(self, other: Sample) -> bool:
-        """Whether both are one picture."""
+    def is_same(self, other: Snapshot) -> bool:
+        """Return whether both are the same snapshot, sent twice."""
         return self._of_one_daemon(other) and self.uptime_s == other.uptime_s
 
-    def _of_one_daemon(self, other: Sample) -> bool:
+    def _of_one_daemon(self, other: Snapshot) -> bool:
         return bool(self.server["pid"] == other.server["pid"])
 
-    def since(self, before: Sample) -> Sample:
-        """Give this sample with its rates, if `before` is an earlier one of the same daemon."""
+    def since(self, before: Snapshot) -> Snapshot:
+        """Return this snapshot with rates, if `before` is an earlier one of the same daemon."""
         seconds = self.uptime_s - before.uptime_s
         if seconds <= 0 or not self._of_one_daemon(before):
             return self
@@ -145,9 +146,9 @@ SORT_KEYS: dict[str, Callable[[LiveSession], Any]] = {
 def chosen(
     sessions: list[LiveSession], wanted: str, sort: str, *, descending: bool
 ) -> list[LiveSession]:
-    """Sort the sessions whose peer, state, way or id contain `wanted`; equals stay in order.
+    """Return the sessions that contain `wanted`, sorted by a column; equals stay in order.
 
-    >>> one, two = (LiveSession("1", n, "::1", n, "t", 0.1, 0, 0, "reading") for n in (5, 6))
+    >>> one, two = (LiveSession("1", n, "::1", n, "t", 0.1, 0, 0, "idle") for n in (5, 6))
     >>> [session.fd for session in chosen([one, two], "::1]:6", "fd", descending=True)]
     [6]
     """
@@ -155,7 +156,7 @@ def chosen(
 
 
 def matching(rows: Iterable[Row], wanted: str) -> list[Row]:
-    """Give the rows that contain `wanted`, whatever its capitals."""
+    """Return the rows that contain `wanted`, in upper or lower case."""
     text = wanted.casefold()
     return [row for row in rows if not text or text in row.searched.casefold()]
 
@@ -163,18 +164,18 @@ def matching(rows: Iterable[Row], wanted: str) -> list[Row]:
 # -- the page ----------------------------------------------------------------------------
 
 
-def parsed(body: bytes) -> Sample:
-    """Read the page; `BadAnswer` for what is none.
+def parsed(body: bytes) -> Snapshot:
+    """Parse the body of `/sessions`; raise `BadAnswer` where it is something else.
 
     >>> parsed(b"[]")
     Traceback (most recent call last):
         ...
-    echo.client.live.BadAnswer: its answer is not a daemon's
+    echo.client.snapshot.BadAnswer: its answer is not a daemon's
     """
     try:
         page = orjson.loads(body)
         server = page["server"]
-        return Sample(
+        return Snapshot(
             server={**server, "pid": int(server["pid"]), "uptime_s": float(server["uptime_s"])},
             listening=dict(page["listening"]),
             totals={str(name): int(count) for name, count in page["totals"].items()},
