@@ -516,8 +516,12 @@ static void forget_members(void) {
 }
 
 void followers_init(int processors) {
-    if (number_of_sets) return;
-    number_of_sets = processors < MOST_SETS ? processors : MOST_SETS;
-    for (int i = 0; i < MOST_SETS; i++) init_set(&sets[i]);
-    pthread_atfork(NULL, NULL, forget_members);
+    static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER; // without the GIL, two may be the first
+    pthread_mutex_lock(&first);
+    if (!number_of_sets) {
+        for (int i = 0; i < MOST_SETS; i++) init_set(&sets[i]);
+        pthread_atfork(NULL, NULL, forget_members);
+        number_of_sets = processors < MOST_SETS ? processors : MOST_SETS;
+    }
+    pthread_mutex_unlock(&first);
 }
