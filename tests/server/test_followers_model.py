@@ -2,7 +2,7 @@
 
 The model has one set of three sessions, the thread of each, and a guest from another set. A step is
 what a thread does while it holds the set's lock. Three things happen by chance, or never: a session
-comes to its end, its thread's time is up, a guest comes. In no state may all threads be stuck while a
+The model has one set of three sessions, the thread of each, and a guest from another set. A step
 session that has ended is still a member: then nobody would be woken for it.
 """
 
