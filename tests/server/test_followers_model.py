@@ -1,9 +1,9 @@
 """The hand-over of `followers.c`, checked in every order in which its steps can happen.
 
-The model has one set of three sessions, the thread of each, and a guest from another set. A step is
-what a thread does while it holds the set's lock. Three things happen by chance, or never: a session
-The model has one set of three sessions, the thread of each, and a guest from another set. A step
-session that has ended is still a member: then nobody would be woken for it.
+The model has one set of three sessions, the thread of each, and a guest from another set.
+A step is what a thread does while it holds the set's lock. Three things happen by chance, or
+never: a session comes to its end, its thread's time is up, a guest comes. In no state may all
+threads be stuck while a session that has ended is still a member: nobody would be woken for it.
 """
 
 from __future__ import annotations
