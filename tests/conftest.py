@@ -57,7 +57,7 @@ def settings_of_the_process() -> Iterator[None]:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Give an authority of this test's own."""
+    """Return an authority of this test's own."""
     return Authority(tmp_path / "tls")
 
 
@@ -83,7 +83,7 @@ with suppress(ImportError):  # no compiler was there when this was installed
 
 
 def handler_of(loop: str) -> type[EchoHandler]:
-    """Give the handler with the loop in Python, or the compiled one, or skip the test."""
+    """Return the handler with the loop in Python, or the compiled one, or skip the test."""
     if loop not in HANDLERS:
         pytest.skip("the compiled loop isn't there: it needs a C compiler at the installation")
     return HANDLERS[loop]
@@ -91,7 +91,7 @@ def handler_of(loop: str) -> type[EchoHandler]:
 
 @pytest.fixture(params=["python", "compiled"])
 def serve(request: pytest.FixtureRequest) -> Serve:
-    """Give `running_server` with each of the two loops."""
+    """Return `running_server` with each of the two loops."""
     return partial(running_server, handler=handler_of(request.param))
 
 

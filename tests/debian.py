@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import seconds
+
 # Where the package is not called like the program.
 PACKAGES = {
     "bwrap": "bubblewrap",
@@ -108,6 +110,6 @@ def _apt_get(*arguments: str) -> int:
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        timeout=300,
+        timeout=seconds(300),
         check=False,
     ).returncode

@@ -190,12 +190,23 @@ def _handler(loop: str) -> type[EchoHandler]:
         from echo.server.compiled import CompiledHandler
     except ImportError as error:
         if loop == "auto":
+            _report_python_loop()
             return EchoHandler
         raise Failure(
             "serve: --loop compiled isn't there: install again with a C compiler, or leave it out",
             CONFIG,
         ) from error
     return CompiledHandler
+
+
+def _report_python_loop() -> None:
+    """Report to a person at a terminal that sessions get the slower loop, and what mends that."""
+    if sys.platform == "linux" and sys.stderr is not None and sys.stderr.isatty():
+        say(
+            "serve: the compiled loop isn't there, sessions run Python's, which is slower: install "
+            "a C compiler, then echod again with pip's --no-cache-dir and --force-reinstall; "
+            "--loop python runs it without this line"
+        )
 
 
 def _fitting(limits: Limits) -> Limits:

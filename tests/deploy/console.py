@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.waiting import seconds, wait_until
 
 # They change the machine, or need systemd or a container engine.
-ELSEWHERE = re.compile(r"python3 -m venv|/opt/|ln -s /opt/|cp deploy/|systemctl|docker")
+ELSEWHERE = re.compile(r"python3 -m venv|/opt/|ln -s /opt/|cp deploy/|systemctl|sudo|docker")
 SERVING = re.compile(r"echod (--config \S+ )?serve\b|haproxy\b")
 ADMIN = Path("/run/haproxy/admin.sock")
 
@@ -24,7 +24,7 @@ Result = tuple[str, int | None, str]
 
 
 def blocks(page: str) -> list[list[str]]:
-    """Give the commands of each block, with the lines that follow them."""
+    """Return the commands of each block, with the lines that follow them."""
     return [
         [text.strip() for text in re.split(r"^\$ ", block, flags=re.MULTILINE) if text]
         for block in re.findall(r"^```console\n(.*?)^```", page, re.DOTALL | re.MULTILINE)

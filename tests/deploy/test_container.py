@@ -18,7 +18,7 @@ MANIFEST = (FOLDER / "kubernetes" / "echod.yaml").read_text()
 
 
 def commands() -> list[list[str]]:
-    """Give every command line of `echod` in the two files."""
+    """Return every command line of `echod` in the two files."""
     (start,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     (health,) = re.findall(r"^    CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     pod = re.findall(r"^            - (serve|--\S+)$", MANIFEST, re.MULTILINE)
@@ -34,7 +34,7 @@ def test_the_commands_are_ones_that_there_are(command: list[str]) -> None:
 
 
 def build_needs() -> set[str]:
-    """Give the files and folders that the package is built from."""
+    """Return the files and folders that the package is built from."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     data = [name for names in setup["options.data_files"].values() for name in names.split()]
@@ -57,3 +57,21 @@ def test_a_pod_has_the_time_to_drain() -> None:
     drain = int(re.findall(r"--drain-timeout=(\d+)", MANIFEST)[0])
 
     assert grace >= before + drain + 5
+
+
+def test_echod_is_never_process_1() -> None:
+    """Each container that the project starts has an init, so that no early TERM is lost."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    starts = re.findall(r"(?:docker|podman) run .*", DOCKERFILE + page)
+    engines = [start for start in starts if " -p " in start]
+
+    assert len(engines) >= 2
+    assert all("--init" in start for start in engines)
+    assert "shareProcessNamespace: true" in MANIFEST
+
+
+def test_the_health_check_follows_the_port() -> None:
+    """It names no port, so that it asks where ECHOD_PORT says that echod listens."""
+    (_, health, _) = commands()
+
+    assert not any(word.isdigit() and len(word) > 1 for word in health)

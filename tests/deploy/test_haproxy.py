@@ -38,7 +38,7 @@ class HAProxy:
         self._admin = admin
 
     def ask(self, command: str) -> str:
-        """Say something to its admin socket, and give the answer."""
+        """Send a command to its admin socket, and return the answer."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(seconds(10))
             sock.connect(str(self._admin))
@@ -46,7 +46,7 @@ class HAProxy:
             return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
 
     def column(self, name: str) -> dict[str, str]:
-        """Give one fact about each daemon: status, scur (sessions now), stot (in all)."""
+        """Return one fact about each daemon: status, scur (sessions now), stot (in all)."""
         rows = [row.split(",") for row in self.ask("show stat -1 4 -1").splitlines() if row]
         return {row[1]: row[rows[0].index(name)] for row in rows[1:]}
 

@@ -25,19 +25,19 @@ class QuietLog:
 
 
 def exposition() -> bytes:
-    """Give the page that a daemon shows."""
+    """Return the page that a daemon shows."""
     with running_server() as server:
         return Metrics(server.server, QuietLog()).page("").body
 
 
 def names() -> set[str]:
-    """Give the names of all samples there are."""
+    """Return the names of all samples there are."""
     families = text_string_to_metric_families(exposition().decode())
     return {sample.name for family in families for sample in family.samples}
 
 
 def expressions() -> list[str]:
-    """Give every expression of the dashboard, as Grafana would send it."""
+    """Return every expression of the dashboard, as Grafana would send it."""
     panels = json.loads((FOLDER / "grafana-dashboard.json").read_text())["panels"]
     raw = [target["expr"] for panel in panels for target in panel["targets"]]
     return [text.replace("$instance", ".*").replace("$__rate_interval", "1m") for text in raw]

@@ -44,7 +44,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def settings(unit: str, name: str) -> list[str]:
-    """Give the values of one setting, in their order."""
+    """Return the values of one setting, in their order."""
     lines = (FOLDER / unit).read_text().splitlines()
     return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
@@ -64,7 +64,7 @@ def test_the_exposure_is_low(unit: str) -> None:
 
 
 def complaints(folder: Path, unit: str) -> list[str]:
-    """Give what systemd says against a unit, and the drop-ins that are in `folder` already."""
+    """Return what systemd says against a unit, and the drop-ins that are in `folder` already."""
     for name in (*SERVICES, "echod.socket"):
         text = (FOLDER / name).read_text().replace("/usr/local/bin/echod", sys.executable)
         (folder / name).write_text(text.replace("Documentation=man:echod(1)\n", ""))
@@ -72,7 +72,9 @@ def complaints(folder: Path, unit: str) -> list[str]:
     target.write_text((folder / unit).read_text())
     command = [need("systemd-analyze"), "verify", "--man=no", str(target)]
     done = subprocess.run(command, capture_output=True, check=False, text=True)
-    return [line for line in done.stderr.splitlines() if "echod" in line or str(folder) in line]
+    # Systemd before 255 passes over this limit, and says so.
+    said = [line for line in done.stderr.splitlines() if "'PollLimit" not in line]
+    return [line for line in said if "echod" in line or str(folder) in line]
 
 
 @pytest.mark.parametrize("unit", [*SERVICES, "echod.socket"])
@@ -91,14 +93,6 @@ def test_what_the_page_adds_for_tls_is_valid(more: str, tmp_path: Path) -> None:
     (folder / "tls.conf").write_text(drop_in + more)
 
     assert len(complaints(tmp_path, "echod.service")) == more.count("\n")
-
-
-@pytest.mark.parametrize("unit", SERVICES)
-def test_a_failure_that_lasts_does_not_end_the_restarts(unit: str) -> None:
-    """Five starts take longer than the ten seconds in which systemd allows no more."""
-    (pause,) = settings(unit, "RestartSec")
-
-    assert 5 * int(pause) > 10
 
 
 def test_both_services_have_the_same_sandbox() -> None:
@@ -123,7 +117,7 @@ def allowed_calls(unit: str) -> str:
 
 
 def members(name: str) -> set[str]:
-    """Give the system calls of a group, which may hold other groups."""
+    """Return the system calls of a group, which may hold other groups."""
     if not name.startswith("@"):
         return {name}
     command = [need("systemd-analyze"), "syscall-filter", "--no-pager", name]

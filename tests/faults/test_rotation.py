@@ -16,7 +16,7 @@ import pytest
 from echo.cli.serve import Logging
 from echo.limits import LOG_LINE_BYTES, MIB
 from tests.faults.test_log import sessions
-from tests.waiting import wait_until
+from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def test_the_files_are_read_one_after_the_other(daemon: Start, connect: Peers) -
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=seconds(60),
     ).stdout.splitlines()
 
     assert len(files) > 3

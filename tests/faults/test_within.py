@@ -13,6 +13,7 @@ from echo.logs.lines import render
 from echo.testing import running_server
 from tests import vocabulary
 from tests.faults.peers import fill
+from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,11 +85,11 @@ def test_a_session_that_is_cut_before_its_thread_has_begun() -> None:
     with running_server() as running:
         threads = late(running.server)
         with EchoClient(*running.address) as client:
-            threads.came.wait(10)
+            threads.came.wait(seconds(10))
             running.server.drain(0)
             threads.jobs[0]()
             end = client.sock
-            end.settimeout(10)
+            end.settimeout(seconds(10))
 
             assert end.recv(1) == b""
     assert [line["event"] for line in running.events] == []
@@ -100,7 +101,7 @@ def test_a_session_that_can_t_be_handed_over() -> None:
     with running_server() as running:
         late(running.server, OSError("no thread of any kind"))
         with EchoClient(*running.address) as client:
-            client.sock.settimeout(10)
+            client.sock.settimeout(seconds(10))
 
             assert client.sock.recv(1) == b""
         (error,) = running.log.wait_for("server.error")

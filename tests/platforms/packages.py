@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from echo.version import VERSION
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
@@ -93,14 +96,16 @@ def install(tmp_path: Path) -> Install:
 
 
 def serve(programs: Path) -> tuple[str, str]:
-    """Serve, echo once and stop; return the loop that was in use and what stderr was told."""
+    """Serve, echo once and stop; return the loop that was in use and what a terminal shows."""
+    terminal, other_end = pty.openpty()
     with subprocess.Popen(
         [programs / "echod", "serve", "--port", "0", "--log-file", "-"],
         cwd=programs,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=other_end,
         text=True,
     ) as daemon:
+        os.close(other_end)
         assert daemon.stdout
         started = json.loads(daemon.stdout.readline())
         echoed = subprocess.run(
@@ -112,12 +117,17 @@ def serve(programs: Path) -> tuple[str, str]:
             timeout=seconds(20),
         ).stdout
         daemon.terminate()
-        log, said = daemon.communicate(timeout=seconds(20))
+        log, _ = daemon.communicate(timeout=seconds(20))
+    shown = b""
+    with suppress(OSError):  # the terminal's other end is closed
+        while chunk := os.read(terminal, 65536):
+            shown += chunk
+    os.close(terminal)
 
     assert echoed == "hello\n"
     assert daemon.returncode == 0
     assert "server.stopped" in log
-    return started["loop"], said
+    return started["loop"], shown.decode()
 
 
 # -- what is in them ----------------------------------------------------------------------
@@ -151,6 +161,11 @@ def test_the_wheel_runs_on_old_systems(packages: dict[str, Path]) -> None:
     shown = run("auditwheel", "show", packages["wheel"])
 
     assert "manylinux_2_17" in shown
+
+
+def test_the_citation_has_the_version() -> None:
+    """CITATION.cff names the version that the package has."""
+    assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.mark.parametrize("kind", ["sdist", "wheel", "pure"])
@@ -194,9 +209,11 @@ def test_it_installs_and_serves_without_a_compiler(
     packages: dict[str, Path], install: Install
 ) -> None:
     """From the sdist with no compiler: it installs all the same, and runs Python's loop."""
-    loop, _ = serve(install(packages["sdist"], CC="/bin/false"))
+    loop, shown = serve(install(packages["sdist"], CC="/bin/false"))
 
     assert loop == "python"
+    assert "install a C compiler" in shown
+    assert shown.count("\n") == 1
 
 
 def test_the_pure_wheel_serves(packages: dict[str, Path], install: Install) -> None:

@@ -46,7 +46,7 @@ def test_a_silent_peer_is_ended(serve: Serve) -> None:
         sock.sendall(b"hello")
         assert until_end(sock) == b"hello"
 
-    closed = ended(serve, Limits(idle_timeout=0.05), use)
+    closed = ended(serve, Limits(idle_timeout=seconds(0.3)), use)
 
     assert closed["reason"] == "idle_timeout"
     assert closed["received_bytes"] == closed["sent_bytes"] == 5

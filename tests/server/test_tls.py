@@ -111,7 +111,7 @@ def test_a_client_certificate_is_asked_for_and_named(authority: Authority) -> No
         with EchoClient(*server.address, tls=authority.trusting("alice, the 1st")) as client:
             assert client.echo(b"hello") == b"hello"
         subject = closing_line(server)["tls_subject"]
-        with EchoClient(*server.address, tls=authority.trusting(), timeout=10) as client:
+        with EchoClient(*server.address, tls=authority.trusting(), timeout=seconds(10)) as client:
             with pytest.raises(EchoEnded, match="certificate required"):
                 client.echo(b"hello")
         without = closing_line(server, 2)
