@@ -36,8 +36,8 @@ UNLIMITED = 2**62
 class Pin:
     """The processor that the process is kept on, and those that it might use; none is no pin."""
 
-    narrow: frozenset[int] = frozenset()
-    wide: frozenset[int] = frozenset()
+    pinned: frozenset[int] = frozenset()
+    allowed: frozenset[int] = frozenset()
 
 
 ANYWHERE = Pin()
