@@ -40,14 +40,14 @@ def extensions() -> list[Extension]:
         return []
     return [
         Extension(
-            ".".join(path.with_suffix("").parts),
-            [str(path)],
+            "echo.server.compiled_loop",
+            ["echo/server/compiled_loop.pyx", "echo/server/followers.c"],
+            depends=["echo/server/followers.h"],
             optional=True,
             # Without what a debugger wants, which is half of the file.
             extra_compile_args=["-g0"],
             extra_link_args=["-Wl,--strip-all"],
         )
-        for path in Path("echo/server").glob("*.pyx")
     ]
 
 

@@ -11,6 +11,7 @@ BUILD = HERE / "build"
 PEERS = HERE / "peers"
 LOADGEN = BUILD / "loadgen"
 C_THREADS = BUILD / "threads"
+C_EPOLL = BUILD / "epoll"
 GO_NET = BUILD / "gonet"
 
 
@@ -19,6 +20,7 @@ def build_all() -> None:
     BUILD.mkdir(exist_ok=True)
     build_c(HERE / "loadgen.c", LOADGEN)
     build_c(PEERS / "threads.c", C_THREADS)
+    build_c(PEERS / "epoll.c", C_EPOLL)
     if shutil.which("go"):
         build_go(PEERS / "gonet.go", GO_NET)
 

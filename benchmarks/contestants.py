@@ -4,12 +4,15 @@ import importlib.util
 import shlex
 import sys
 
-from benchmarks.build import C_THREADS, GO_NET, PEERS
+from benchmarks.build import C_EPOLL, C_THREADS, GO_NET, PEERS
 from benchmarks.servers import Contestant
 
 OURS = "ours"
 QUIET = "quiet"
 """The daemon again, with the log off: what its log costs is measured against it."""
+
+LOGGED = ("churn-*",)
+"""Where a log of two lines a session makes a difference."""
 
 SESSIONS_LIMIT = ("--max-sessions", "12000", "--max-sessions-per-peer", "12000")
 SERVE = (
@@ -34,20 +37,31 @@ def stand_in(command: str) -> list[Contestant]:
 def peers() -> list[Contestant]:
     """Return the peers that this machine can run."""
     found = [
-        script("stock", "stock ThreadingTCPServer", "stock_tutorial.py", log=True),
+        script("stock", "stock socketserver", "stock_tutorial.py", log=True),
         script("asyncio", "asyncio", "asyncio_protocol.py"),
+        script("asyncio-log", "asyncio", "asyncio_logging.py", log=True, workloads=LOGGED),
     ]
     if importlib.util.find_spec("uvloop"):
-        found.append(script("uvloop", "uvloop", "uvloop_protocol.py"))
+        found += [
+            script("uvloop", "uvloop", "uvloop_protocol.py"),
+            script("uvloop-log", "uvloop", "uvloop_logging.py", log=True, workloads=LOGGED),
+        ]
     if importlib.util.find_spec("gevent"):
         found.append(script("gevent", "gevent", "gevent_streams.py"))
-    found.append(Contestant("threads", "C, a thread each", (str(C_THREADS), "{port}")))
+    found += [
+        Contestant("threads", "C, a thread each", (str(C_THREADS), "{port}")),
+        Contestant("epoll", "C, epoll", (str(C_EPOLL), "{port}")),
+    ]
     if GO_NET.exists():
         found.append(Contestant("go", "Go net", (str(GO_NET), "{port}")))
     return found
 
 
-def script(name: str, title: str, file: str, *, log: bool = False) -> Contestant:
+def script(
+    name: str, title: str, file: str, *, log: bool = False, workloads: tuple[str, ...] = ("*",)
+) -> Contestant:
     """Return a peer written in Python, run by this interpreter."""
     words = (sys.executable, str(PEERS / file), "{port}")
-    return Contestant(name, title, (*words, "{directory}/peer.jsonl") if log else words, log)
+    if log:
+        words, title = (*words, "{directory}/peer.jsonl"), f"{title}, with a log"
+    return Contestant(name, title, words, log, workloads)

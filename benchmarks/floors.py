@@ -41,9 +41,10 @@ def rate_floors(workload: str, metric: str, **bounds: float) -> list[Floor]:
     return [Floor(workload, metric, bound, peer) for peer, bound in bounds.items()]
 
 
-def tail_floor(workload: str) -> Floor:
-    """Return the bound for the slowest round trip in a thousand."""
-    return Floor(workload, "p999_us", 2.0, "threads", at_least=False)
+def tail_floors(workload: str, *peers: str) -> list[Floor]:
+    """Return floors that say: the slowest round trips in 100 and in 1,000 are no slower."""
+    metrics = ("p99_us", "p999_us")
+    return [Floor(workload, m, 1.0, peer, at_least=False) for m in metrics for peer in peers]
 
 
 def ceiling(workload: str, metric: str, bound: float) -> Floor:
@@ -52,20 +53,33 @@ def ceiling(workload: str, metric: str, bound: float) -> Floor:
 
 
 FLOORS = (
-    *rate_floors("rtt-1", "per_s", threads=LEVEL, uvloop=LEVEL),
-    *rate_floors("rtt-10", "per_s", asyncio=AHEAD, uvloop=AHEAD, threads=0.9),
-    *rate_floors("rtt-100", "per_s", asyncio=LEVEL, uvloop=LEVEL, threads=0.9),
-    *rate_floors("rtt-1000", "per_s", threads=0.9),
-    *(tail_floor(f"rtt-{sessions}") for sessions in (1, 10, 100, 1000)),
-    *rate_floors("churn-8", "per_s", stock=10.0, asyncio=LEVEL, threads=0.7),
-    *rate_floors("churn-32", "per_s", stock=10.0, asyncio=LEVEL, threads=0.7),
-    *rate_floors("bulk-1", "mb_per_s", asyncio=AHEAD, uvloop=AHEAD, threads=AHEAD),
-    *rate_floors("bulk-10", "mb_per_s", asyncio=AHEAD, uvloop=AHEAD, threads=AHEAD),
+    *rate_floors("rtt-1", "per_s", threads=LEVEL, epoll=LEVEL, asyncio=LEVEL, uvloop=LEVEL),
+    *(
+        floor
+        for sessions in (10, 100, 1000)
+        for floor in rate_floors(
+            f"rtt-{sessions}", "per_s", threads=1.2, epoll=0.85, asyncio=AHEAD, uvloop=AHEAD
+        )
+    ),
+    *tail_floors("rtt-10", "asyncio", "uvloop"),
+    *tail_floors("rtt-100", "asyncio", "uvloop"),
+    *tail_floors("rtt-1000", "threads"),
+    *(
+        floor
+        for workload in ("churn-8", "churn-32")
+        for floor in (
+            *rate_floors(workload, "per_s", stock=10.0, asyncio=LEVEL, threads=0.7),
+            Floor(workload, "per_s", 1.4, "asyncio-log"),
+            Floor(workload, "per_s", 1.2, "uvloop-log"),
+        )
+    ),
+    *rate_floors("bulk-1", "mb_per_s", threads=LEVEL, asyncio=AHEAD, uvloop=AHEAD),
+    *rate_floors("bulk-10", "mb_per_s", threads=LEVEL, asyncio=AHEAD, uvloop=AHEAD),
     *(
         ceiling(f"memory-{sessions}", "bytes_per_session", 24 * 1024)
         for sessions in (1000, 5000, 10000)
     ),
-    ceiling("wake-10000", "burst_s", 1.0),
+    ceiling("wake-10000", "burst_s", 0.2),
     ceiling("wake-10000", "close_s", 3.0),
     ceiling("idle-5000", "idle_cpu", 0.01),
     *rate_floors("log-cost-churn", "per_s", **{QUIET: 0.75}),

@@ -1,5 +1,6 @@
 """Run every contestant in turn, round after round, so that a noisy moment falls on all."""
 
+import fnmatch
 import itertools
 import subprocess
 from collections.abc import Callable, Sequence
@@ -52,10 +53,11 @@ def run(
 
 
 def takes_part(contestant: Contestant, workload: Workload) -> bool:
-    """Return whether the workload is for this contestant."""
-    if workload.only is None:
-        return contestant.name != QUIET
-    return contestant.name in workload.only
+    """Return whether the workload is for this contestant, and the contestant for it."""
+    if workload.only is not None:
+        return contestant.name in workload.only
+    fits = any(fnmatch.fnmatch(workload.name, pattern) for pattern in contestant.workloads)
+    return fits and contestant.name != QUIET
 
 
 def measure(number: int, workload: Workload, contestant: Contestant, timing: Timing) -> Sample:

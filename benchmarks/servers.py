@@ -32,6 +32,8 @@ class Contestant:
     """Its words; ``{port}`` and ``{directory}`` are filled in."""
     logs: bool = False
     """Whether it writes two JSON lines a session."""
+    workloads: tuple[str, ...] = ("*",)
+    """Patterns of those that it takes part in."""
 
 
 @dataclass

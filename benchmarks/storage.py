@@ -58,7 +58,8 @@ def read(path: Path) -> Run:
     """Read a run that `write` wrote."""
     stored = json.loads(path.read_text())
     contestants = [
-        Contestant(**{**each, "command": tuple(each["command"])}) for each in stored["contestants"]
+        Contestant(**{name: tuple(v) if isinstance(v, list) else v for name, v in each.items()})
+        for each in stored["contestants"]
     ]
     samples = [Sample(**sample) for sample in stored["samples"]]
     return Run(stored["machine"], stored["options"], contestants, samples)

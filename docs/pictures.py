@@ -57,7 +57,7 @@ PORT, STATUS_PORT = 9000, 9001
 # Of the animated picture: the recording's pace is for reading aloud.
 SPEED = 2.0
 LAST_SCREEN_S = 6.0
-# Pixels, and colours that are told apart by everybody.
+# Pixels, and the terminal's colours from the second on.
 CELL, LINE, MARGIN = 8.4, 18, 14
 GROUND, INK = "#10161d", "#dfe6ee"
 COLOURS = {
@@ -187,8 +187,9 @@ def _classes(piece: Text) -> str:
     for style in _styles(piece):
         names += ["b"] * bool(style.bold) + ["d"] * bool(style.dim) + ["u"] * bool(style.underline)
         names += ["i"] * bool(style.reverse)
-        if style.color is not None and style.color.name in COLOURS:
-            names.append(style.color.name)
+        number = style.color.number if style.color is not None else None
+        if number is not None and 1 <= number <= len(COLOURS):
+            names.append([*COLOURS][number - 1])
     return " ".join(names)
 
 
@@ -315,7 +316,7 @@ MANY["127.0.0.4"][2] = -1
 def draw_top() -> None:
     """Draw a screen of top over a daemon with some sessions."""
     with tempfile.TemporaryDirectory() as folder, busy_daemon(Path(folder), MANY):
-        events = recorded([*ECHOD, "top"], [(6, b"q")])
+        events = recorded([*ECHOD, "top"], [(3, b"<<<<r"), (6, b"q")])  # by state
     output = "".join(data for _, data in events)
     screen = output.rpartition("\x1b[?25h")[0].rpartition("\x1b[H")[2]
     lines = SEQUENCE.sub("", screen).replace("\r", "").split("\n")
@@ -328,7 +329,7 @@ def photograph_page() -> None:
         with closing(Browser(Path(folder) / "browser")) as browser:
             for scheme, seconds in (("light", 75), ("dark", 3)):
                 browser.prefer(color_scheme=scheme)
-                browser.open(f"http://127.0.0.1:{STATUS_PORT}/?range=1m", width=1240, height=930)
+                browser.open(f"http://127.0.0.1:{STATUS_PORT}/?range=1m", width=1240, height=960)
                 time.sleep(seconds)  # the charts fill
                 (HERE / f"live-{scheme}.png").write_bytes(browser.picture())
 
@@ -337,9 +338,12 @@ def photograph_report() -> None:
     """Photograph the report of a log."""
     with tempfile.TemporaryDirectory() as folder:
         with busy_daemon(Path(folder), MANY) as log:
-            time.sleep(20)  # there is something to report
+            for number in range(70):  # there is something to report
+                visit(number)
+                time.sleep(0.3)
+        command = [*ECHOD, "logs", "report", log.name, "-o", "report.html"]
+        subprocess.run(command, check=True, cwd=folder)
         report = Path(folder) / "report.html"
-        subprocess.run([*ECHOD, "logs", "report", str(log), "-o", str(report)], check=True)
         with closing(Browser(Path(folder) / "browser")) as browser:
             browser.open(report.as_uri(), width=1240, height=1100)
             (HERE / "report.png").write_bytes(browser.picture())

@@ -36,7 +36,7 @@ class Limits:
     echo.limits.BadLimit: buffer_size must be at least 1, not 0
     """
 
-    # A session costs one thread, one descriptor and about 22 KiB: 220 MiB when full.
+    # A session costs one thread, one descriptor and about 52 KiB, the kernel's share included.
     max_sessions: int = 10_000
     """Sessions at once, in all."""
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Bytes that one step reads from the network at the most. OpenSSL's memory for them grows by it.
-RAW_BYTES = 16 * 1024
-# Bytes of payload in a record at the most. OpenSSL may hold all of one but its last byte, so that
-# a step can decrypt this much more than it reads.
+# Bytes of payload in a record at the most.
 RECORD_BYTES = 16 * 1024
+# Bytes that one step reads from the network at the most: a whole record with all that is around
+# it. OpenSSL's memory for what comes grows by as much.
+RAW_BYTES = RECORD_BYTES + 512
 # Bytes that may come without a byte of payload in them. A record holds up to 16 KiB that can't
 # be decrypted before its last byte is there; key updates, alerts and empty records are short.
 FRUITLESS_BYTES = 64 * 1024
@@ -81,7 +81,7 @@ class TlsSocket:
         self._unsent = b""  # encrypted, and not yet taken by the kernel
         self._taken = 0  # bytes of payload in it
         self._fruitless = 0  # bytes that came since there was payload
-        self._failure: OSError | None = None  # to be raised by the next read
+        self._failure: OSError | None = None  # to be raised by each call from now on
         self._peer_ended = False
         self._ended = False
 
@@ -115,7 +115,8 @@ class TlsSocket:
 
     def recv(self, bufsize: int = 1024, flags: int = 0) -> bytes:
         """Return payload, at most `bufsize` bytes of it; none is the end of the stream."""
-        buffer = bytearray(min(bufsize, RAW_BYTES + RECORD_BYTES))  # all that a step can decrypt
+        # OpenSSL may hold a record but for its last byte, and is given as much again.
+        buffer = bytearray(min(bufsize, RECORD_BYTES + RAW_BYTES))
         del buffer[self.recv_into(buffer, 0, flags) :]
         return bytes(buffer)
 
@@ -144,7 +145,9 @@ class TlsSocket:
         """Send `count` bytes of a file, or what there is; return how many it were."""
         file.seek(offset)
         sent = 0
-        while piece := file.read(min(RAW_BYTES, RAW_BYTES if count is None else count - sent)):
+        while piece := file.read(
+            RECORD_BYTES if count is None else min(RECORD_BYTES, count - sent)
+        ):
             self.sendall(piece)
             sent += len(piece)
         return sent
@@ -255,6 +258,8 @@ class TlsSocket:
 
     def _send(self, payload: memoryview) -> int:
         """Encrypt a record of `payload`; count it once the kernel has taken all of it."""
+        if self._failure is not None:
+            raise self._failure
         if self._ended:
             raise BrokenPipeError("the stream has ended")
         if self._flush() and payload and not self._taken:

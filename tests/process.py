@@ -191,8 +191,8 @@ class DaemonProcess:
 
     def check_leftovers(self) -> None:
         """See that what sessions took has been given back, once the last of them is over."""
-        # Main, accept, the log's writer, and the session threads that are kept.
-        most = 3 + self.spare_threads
+        # Main, accept, the log's writer, the status port's, and the session threads that are kept.
+        most = 3 + ("status_port" in self.started) + self.spare_threads
         for over, what in (
             (self._no_sessions, "every session's closing line"),
             (lambda: not self.close_wait(), "no socket in CLOSE-WAIT"),

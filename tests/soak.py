@@ -16,11 +16,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 from echo.client import EchoClient, EchoEnded, EchoError
 from echo.server.threads import SPARE_THREADS
@@ -41,8 +43,11 @@ FLAGS = {
     "--max-bytes": str(MAX_BYTES),
     "--log-max-size": "4000000",
     "--log-keep": "1000",
+    "--status-port": "0",
 }
 CLIENTS = 16
+# What hostile clients begin with at the status port.
+HOSTILE = [b"", b"GET / HTTP", b"GET /sessions HTTP/1.0\r\n\r\n", (b"a:\r" * 21_800 + b"\n") * 98]
 # What may end any session: on a busy machine a client can be late with whatever it meant to do.
 ANYWAY = {"session_timeout", "write_timeout", "idle_timeout"}
 
@@ -70,6 +75,7 @@ class Soak:
     visits: list[Visit] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     memory: list[tuple[float, float]] = field(default_factory=list)  # seconds, MB
+    probes: Counter[str] = field(default_factory=Counter)  # what /healthz answered
     after: tuple[int, int] = (0, 0)  # threads and descriptors, when all clients are gone
     over: threading.Event = field(default_factory=threading.Event)
     numbers: count[int] = field(default_factory=lambda: count(1))
@@ -81,6 +87,8 @@ class Soak:
             for n in range(CLIENTS)
         ]
         threads.append(threading.Thread(target=self._break))
+        threads.append(threading.Thread(target=self._probe))
+        threads.append(threading.Thread(target=self._besiege))
         for thread in threads:
             thread.start()
         began = time.monotonic()
@@ -118,6 +126,35 @@ class Soak:
             visit.received = client.ledger.offset
             visit.sent = client.ledger.offset + client.ledger.missing
             client.close()
+
+    # -- the status port ----------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Ask for the daemon's health as an orchestrator does, whose patience is 5 s."""
+        url = f"http://127.0.0.1:{self.process.started['status_port']}/healthz"
+        while not self.over.wait(0.5):
+            try:
+                with urlopen(url, timeout=5) as answer:
+                    self.probes[str(answer.status)] += 1
+            except OSError as error:
+                self.probes[repr(error)] += 1
+
+    def _besiege(self) -> None:
+        """Be silent, drip, or send megabytes of headers, from more places than there are slots."""
+        chance = random.Random(f"{self.seed}/status")
+        address = ("127.0.0.1", self.process.started["status_port"])
+        open_: deque[socket.socket] = deque()
+        while not self.over.wait(0.05):
+            with suppress(OSError):
+                open_.append(socket.create_connection(address, 5))
+                open_[-1].sendall(chance.choice(HOSTILE))
+            if open_ and chance.random() < 0.5:
+                with suppress(OSError):
+                    open_[0].sendall(b"a")
+            while len(open_) > 40:
+                open_.popleft().close()
+        while open_:
+            open_.pop().close()
 
     # -- the faults ---------------------------------------------------------------------
 
@@ -296,6 +333,9 @@ def problems(soak: Soak, lines: list[vocabulary.Line]) -> list[str]:
     closed = {x["peer_ip"]: x for x in lines if x["event"] == "session.closed"}
     found = [f"{visit.kind}: {visit.problem}" for visit in soak.visits if visit.problem]
     found += strangers(soak, lines)
+    found += [
+        f"/healthz: {answer}, {n} times" for answer, n in soak.probes.items() if answer != "200"
+    ]
     for visit in soak.visits:
         line = closed.get(visit.peer_ip)
         if line is None:
@@ -357,6 +397,7 @@ def figures(soak: Soak, lines: list[vocabulary.Line], before: tuple[int, int]) -
         f"bytes {stopped['received_bytes']} received, {stopped['sent_bytes']} sent, "
         f"{sum(visit.received for visit in soak.visits)} verified by clients",
         f"faults {sum(soak.faults.values())}: {dict(soak.faults.most_common())}",
+        f"status {dict(soak.probes)} of /healthz",
         f"log {len(lines)} lines, {dropped} dropped",
         f"memory {soak.memory[0][1]:.1f} MB at first, {soak.memory[len(soak.memory) // 5][1]:.1f} "
         f"warm, {soak.memory[-1][1]:.1f} at last, slope {slope(soak.memory):+.2f} MB a minute",

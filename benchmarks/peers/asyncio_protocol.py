@@ -25,10 +25,10 @@ class Echo(asyncio.Protocol):
         self.transport.resume_reading()
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, protocol: type[asyncio.Protocol] = Echo) -> None:
     """Serve until the process is ended."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Echo, "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(protocol, "127.0.0.1", port, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

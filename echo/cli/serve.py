@@ -7,7 +7,7 @@ import os
 import select
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -39,11 +39,10 @@ from echo.server.daemon import Daemon
 from echo.server.faults import Faults, FaultyHandler, FaultyServer, parse_faults
 from echo.server.signals import Signals
 from echo.server.systemd import STATUS_NAME, BadDescriptor, Notifier, inherited
-from echo.server.tuning import Pin, fit_descriptors, tune
+from echo.server.tuning import Pin, fit_descriptors, fit_memory, tune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator
     from socketserver import BaseRequestHandler
 
     from echo.server.status import StatusServer
@@ -98,7 +97,7 @@ def serve(
     }
     sockets = _inherited(listen, monitoring)
     with Signals() as signals:
-        options["limits"] = _fitting(limits)
+        options["limits"] = _fitting(limits, encrypted=certificates is not None)
         options["pin"] = _tune(listen.processor)
         log = _open_log(logging)
         options |= {"log": log.configure(), "log_payload": log.debug}
@@ -209,13 +208,17 @@ def _report_python_loop() -> None:
         )
 
 
-def _fitting(limits: Limits) -> Limits:
-    """Return limits that fit into the descriptors; warn where the user asked for more sessions."""
-    fitting = fit_descriptors(limits)
+def _fitting(limits: Limits, *, encrypted: bool) -> Limits:
+    """Fit the sessions into descriptors and memory; warn where the user asked for more."""
+    fits = (
+        (fit_descriptors(limits), "the descriptors allow", "the hard limit (ulimit -Hn)"),
+        (fit_memory(limits, tls=encrypted), "the memory allows", "the limit of its cgroup"),
+    )
+    fitting, allowed, advice = min(fits, key=lambda fit: fit[0].max_sessions)
     if fitting.max_sessions != limits.max_sessions != Limits().max_sessions:
         say(
-            f"serve: warning: --max-sessions {limits.max_sessions} is more than the descriptors "
-            f"allow, serving {fitting.max_sessions}: raise the hard limit (ulimit -Hn)"
+            f"serve: warning: --max-sessions {limits.max_sessions} is more than {allowed}, "
+            f"serving {fitting.max_sessions}: raise {advice}"
         )
     return fitting
 
@@ -242,9 +245,7 @@ def _open_log(settings: Logging) -> EventLog:
     try:
         writers = [LogWriter(sink, lock=lock) for sink in sinks]
     except RuntimeError as error:
-        raise Failure(
-            f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
-        ) from error
+        raise _no_thread(error) from error
     return EventLog(*writers, level=settings.log_level, path=path, lock=lock)
 
 
@@ -275,13 +276,15 @@ def _bind(
         raise _cant_listen(error, where, "") from error
 
 
+@contextmanager
 def _status(
     handed_over: socket | None, settings: Monitoring, server: EchoServer, log: EventLog
-) -> AbstractContextManager[StatusServer | None]:
-    """Return the status server, if there is to be one."""
+) -> Iterator[StatusServer | None]:
+    """Run the status server, if there is to be one."""
     where = handed_over or settings.address
     if where is None:
-        return nullcontext()
+        yield None
+        return
     from echo.server.assets import assets
     from echo.server.live import Live
     from echo.server.metrics import Metrics
@@ -294,18 +297,29 @@ def _status(
         "/metrics": Metrics(server, log).page,
         "/healthz": health_of(server),
     }
-    try:
-        return StatusServer(
-            where,
-            pages,
-            log=server.log,
-            names={settings.status_host},
-            each_turn=live.history.tick,
-        )
-    except UnicodeError as error:
-        raise _no_host_name(where, "status-") from error
-    except OSError as error:
-        raise _cant_listen(error, where, "status-") from error
+    with ExitStack() as stack:
+        try:
+            status = StatusServer(
+                where,
+                pages,
+                log=server.log,
+                names={settings.status_host},
+                each_turn=live.history.tick,
+            )
+            stack.enter_context(status)
+        except UnicodeError as error:
+            raise _no_host_name(where, "status-") from error
+        except OSError as error:
+            raise _cant_listen(error, where, "status-") from error
+        except RuntimeError as error:
+            raise _no_thread(error) from error
+        yield status
+
+
+def _no_thread(error: RuntimeError) -> Failure:
+    return Failure(
+        f"serve: {error}: raise the limit on threads (ulimit -u, or the container's)", OSERR
+    )
 
 
 def _no_host_name(where: Any, prefix: str) -> Failure:

@@ -1,1 +1,1 @@
-"""The log's wing: writing events without holding anybody up, and reading them back."""
+"""The log: writing events without delaying any session, and reading them back."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What the tables may take of the memory; beyond it they go to a file of the system's
+# Memory that the tables may take; what is more goes to a file of the system's
 # temporary folder, until that has this size. A million events are about 200 MB.
 MEMORY_BYTES = 256 * MIB
 SPILL_BYTES = 32 * 1024 * MIB
@@ -141,7 +141,7 @@ class LogDatabase:
             file.close()
 
     def _relate(self) -> None:
-        """Make the tables that lines alone don't tell."""
+        """Make the tables of files, runs and sessions."""
         pieces = self.lines.pieces
         ends = [*(piece.first_row for piece in pieces), self.lines.rows][1:]
         self.execute(

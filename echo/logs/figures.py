@@ -68,7 +68,7 @@ class Summary:
     bar_seconds: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all of it as plain values for JSON; times as the log writes them."""
+        """Return all of it as plain values for JSON; times as the log writes them."""
         bars = [{**vars(bar), "start": written(bar.start)} for bar in self.bars]
         verdict = {"passed": self.audit.passed, "breach_counts": self.audit.breach_counts}
         return {**verdict, **self.figures, "bar_seconds": self.bar_seconds, "bars": bars}

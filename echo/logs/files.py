@@ -33,7 +33,7 @@ _NUMBER_DIGITS = 5
 # This far into a file its first time is looked for, wherever in the line it stands.
 _HEAD_BYTES = 64 * 1024
 _STAMP = re.compile(rb'\\?"timestamp\\?":\s*\\?"(\d{4}-[^"\\]{1,40})')
-# The first bytes of what can be told and not read.
+# The first bytes of formats that are recognized and not read.
 _FOREIGN_FORMATS = {
     b"\xff\xfe": "UTF-16 text: convert it with iconv -f UTF-16 -t UTF-8",
     b"\xfe\xff": "UTF-16 text: convert it with iconv -f UTF-16 -t UTF-8",
@@ -177,7 +177,7 @@ def _find_beginning(file: LogFile) -> None:
 def _rewound(stream: BinaryIO, head: bytes) -> BinaryIO:
     if not stream.seekable():
         return cast("BinaryIO", io.BufferedReader(_Rejoined(head, stream)))
-    with suppress(OSError, EOFError):  # whoever reads it next hears of that
+    with suppress(OSError, EOFError):  # the next read fails again, and reports it
         stream.seek(0)
     return stream
 
@@ -202,7 +202,7 @@ class _Rejoined(io.RawIOBase):
         super().close()
 
 
-# -- packed or not: the first bytes tell it, whatever the name -----------------------------------
+# -- packed or not: decided by the first bytes, whatever the name ----------------------------------
 
 
 def _open(name: str) -> io.BufferedReader:
@@ -233,7 +233,7 @@ _MAGIC_BYTES = 6
 
 
 def _unpack(file: LogFile, raw: io.BufferedReader) -> None:
-    """Set the stream of a file, and what its first bytes tell about it."""
+    """Set the stream of a file, and the note on its first bytes."""
     file.stream = raw
     magic = file.read(_MAGIC_BYTES)
     file.stream = plain = _rewound(raw, magic)

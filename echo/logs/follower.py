@@ -53,7 +53,7 @@ class Follower:
         yield from self._new_lines()
         self._streams += self._newer()
         while len(self._streams) > 1:
-            # The writer may have gone on until it was told of the rotation: all of that first.
+            # The writer may have gone on until it heard of the rotation: all of that first.
             yield from self._new_lines()
             self._streams.pop(0).close()
             yield from self._flush()
@@ -102,7 +102,7 @@ class Follower:
                 stream.close()
                 break
             # Where ours has gone, older ones stand here, too. One that is empty was made for a
-            # writer that has not been told yet to leave ours.
+            # writer that has not heard yet of leaving ours.
             since = not mine or status.st_mtime_ns >= mine.st_mtime_ns
             begun = status.st_size and (since or Path(stream.name) == self.path)
             if begun and _identity(status) not in newer:

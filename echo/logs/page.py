@@ -74,7 +74,7 @@ def report(found: Summary) -> str:
 
 
 def _escape(value: Any) -> Any:
-    """Escape control characters, also those that turn the direction of writing."""
+    """Escape control characters, also those that change the direction of writing."""
     return escape(value) if type(value) is str else value
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MOST_OF_A_KIND = 100
 # Sessions whose bytes did not all come back that are named in the verdict.
 _MOST_UNTAKEN = 3
-# A smaller step of the clock can't be told from the moments between two measurements.
+# A smaller step of the clock is lost among the moments between two measurements.
 _LEAST_STEP_S = 1.0
 # Steps back that sessions are asked about.
 _MOST_STEPS = 1000
@@ -127,7 +127,7 @@ def _prepare(database: LogDatabase) -> None:
     database.fill("unfinished", [[row] for row in sorted(database.lines.unfinished)])
     database.execute(_CREATE_GAPS)
     database.execute(
-        "CREATE TEMP TABLE differing (row BIGINT, name VARCHAR, said BIGINT, sum HUGEINT)"
+        "CREATE TEMP TABLE differing (row BIGINT, name VARCHAR, total BIGINT, sum HUGEINT)"
     )
     database.execute("CREATE TEMP TABLE not_compared (row BIGINT, why VARCHAR)")
     _compare_totals(database)
@@ -239,7 +239,7 @@ def _compare_totals(database: LogDatabase) -> None:
 
 
 def _missing(run: Run) -> int:
-    """Return how many lines of sessions the stop counts beyond those that are here."""
+    """Return how many lines of sessions the stop counts more than are here."""
     assert run.stopped is not None
     accepted, closed, *_ = run.stopped.totals
     return (accepted or 0) + (closed or 0) - run.sums[0] - run.sums[1]
@@ -429,7 +429,7 @@ def _run_checks() -> Iterator[Check]:
         yield Check(
             f"total {name} differs",
             f"server.stopped says {{}} {name}, its sessions add up to {{}}",
-            f"SELECT row, said, sum FROM differing WHERE name = '{name}'",
+            f"SELECT row, total, sum FROM differing WHERE name = '{name}'",
         )
     yield Check("totals not compared", "{}", "SELECT row, why FROM not_compared", breach=False)
     yield Check(
@@ -472,7 +472,8 @@ WITH losses AS (
     FROM (SELECT rowid AS row, count FROM lines WHERE event = '{LOG_DROPPED.name}') dropped
     JOIN runs ON dropped.row BETWEEN runs.first_row AND runs.end_row GROUP BY run
 ), lacking AS (
-    SELECT s.row, session_id, s.state, s.run, closed_row, started_row IS NULL AS begins_late,
+    SELECT s.row, session_id, s.state, s.run, closed_row,
+           started_row IS NULL OR runs.state <> 'stopped' AS begins_late,
            CASE WHEN closed_row IS NULL THEN losses.last_row > s.row
                 ELSE losses.first_row < s.row END AS lossy, lines
     FROM all_sessions s LEFT JOIN runs USING (run) LEFT JOIN losses USING (run)

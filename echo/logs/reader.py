@@ -266,7 +266,7 @@ def _is_safe(lines: bytes) -> bool:
 
 
 def _has_huge(lines: bytes) -> bool:
-    """Look for a line that is too long: from each end of a line, the farthest one in reach."""
+    """Return whether a line is too long: look from each line's end for the farthest in reach."""
     end = -1
     while len(lines) - end - 1 > LINE_BYTES:
         farther = lines.rfind(b"\n", end + 1, end + LINE_BYTES + 2)

@@ -2,8 +2,8 @@
 
 A session's id begins with the id of its run; `server.started` and `server.stopped` don't name it.
 A stop belongs to the run whose sessions add up to its totals, and to the start that is its
-uptime before it. So runs are told apart whether they follow each other in a log, share one, or
-come in the wrong order; where that can't be told, nothing is compared.
+uptime before it. So runs are distinguished whether they follow each other in a log, share one, or
+come in the wrong order; where that is not certain, nothing is compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-# A hostile log may start a daemon in each line; runs beyond this many are not told apart.
+# A hostile log may start a daemon in each line; only this many runs are distinguished.
 MOST_RUNS = 100_000
 # The uptime is taken a moment before the stop is stamped.
 _TOLERANCE = timedelta(seconds=2)
@@ -121,12 +121,9 @@ def _match_by_uptime(starts: list[Start], stops: list[Stop]) -> None:
     for stop in stops:
         if stop.at is None or stop.uptime_s is None or not 0 <= stop.uptime_s < 1e9:
             continue
-        try:
-            began = stop.at - timedelta(seconds=stop.uptime_s)
-            first = bisect_left(times, began - _TOLERANCE)
-            last = bisect_right(times, began + _TOLERANCE)
-        except OverflowError:
-            continue
+        began = stop.at - timedelta(seconds=stop.uptime_s)
+        first = bisect_left(times, began - _TOLERANCE)
+        last = bisect_right(times, began + _TOLERANCE)
         near = [start for start in timed[first:last][:100] if id(start) not in taken]
         if near:
             # Of several at once, the one of the same log, then the nearest in time.
@@ -168,7 +165,7 @@ def _find_start(run: Run, starts: list[Start]) -> None:
 
 
 def _match_by_times(stops: list[Stop], runs: list[Run]) -> None:
-    """Give a start and a stop that belong together the last run whose sessions lie between them."""
+    """Match a start and a stop of one uptime with the last run whose sessions lie between them."""
     lone = [run for run in runs if not run.started and not run.stopped and run.last_at]
     for stop in stops:
         start = stop.start
@@ -197,7 +194,7 @@ def _without_sessions(start: Start, by_start: dict[int, Stop]) -> Run:
 
 
 def _match_the_rest(stops: list[Stop], runs: list[Run]) -> None:
-    """Give each stop that is left to the run before it, or to one of which nothing else is here."""
+    """Match each stop that is left with the late run before it, or with a run of its own."""
     waiting = sorted((run for run in runs if not run.stopped), key=lambda run: run.last_row)
     rows = [run.last_row for run in waiting]
     for stop in stops:

@@ -1,7 +1,7 @@
-"""The handler's compiled twin: the same loop, run without the interpreter's lock.
+"""The handler with the compiled loop: the same bounds, counts and ends, without the GIL.
 
-Without that lock every processor works for the one daemon. It is there where a compiler was
-when this was installed; `EchoHandler` does the same everywhere.
+Every processor works for the one daemon then. It is there where a C compiler was when this was
+installed; `EchoHandler` does the same everywhere.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from echo.events import Reason
-from echo.server import relay
+from echo.server import compiled_loop
 from echo.server.handler import EchoHandler
 from echo.server.session import SessionEnd
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from echo.server.tuning import Pin
 
 REASONS = {
-    relay.DRAIN: Reason.DRAINED,
-    relay.BYTE_LIMIT: Reason.BYTE_LIMIT,
-    relay.IDLE_TIMEOUT: Reason.IDLE_TIMEOUT,
-    relay.SESSION_TIMEOUT: Reason.SESSION_TIMEOUT,
-    relay.WRITE_TIMEOUT: Reason.WRITE_TIMEOUT,
+    compiled_loop.DRAINED: Reason.DRAINED,
+    compiled_loop.BYTE_LIMIT: Reason.BYTE_LIMIT,
+    compiled_loop.IDLE_TIMEOUT: Reason.IDLE_TIMEOUT,
+    compiled_loop.SESSION_TIMEOUT: Reason.SESSION_TIMEOUT,
+    compiled_loop.WRITE_TIMEOUT: Reason.WRITE_TIMEOUT,
 }
 
 
 @cache
-def _processors(pin: Pin) -> relay.Processors:
-    return relay.Processors(pin.narrow, pin.wide)
+def _processors(pin: Pin) -> compiled_loop.Processors:
+    return compiled_loop.Processors(pin.pinned, pin.allowed)
 
 
 class CompiledHandler(EchoHandler):
@@ -41,12 +41,11 @@ class CompiledHandler(EchoHandler):
         """Prepare the compiled loop, which counts for the session from now on."""
         super().setup()
         limits = self.server.limits
-        self.session.counts = self.relay = relay.Relay(
+        self.session.counts = self.compiled_loop = compiled_loop.CompiledLoop(
             self.request.fileno(),
             self.server.wakeup.fileno(),
-            self.buffer,
-            limits.buffer_size,
             self.server.flags,
+            limits.buffer_size,
             self.idle_timeout,
             limits.write_timeout,
             self.ends_at,
@@ -55,21 +54,11 @@ class CompiledHandler(EchoHandler):
         )
 
     def handle(self) -> None:
-        """Run the echo loop."""
-        while (end := self.relay.run()) in (relay.SHOW, relay.FULL):
-            if end == relay.FULL:
-                self.enlarge()
-                continue
+        """Run the compiled loop; show each read that it leaves to Python."""
+        while (end := self.compiled_loop.run()) == compiled_loop.SHOW:
             self.request.setblocking(False)
-            if chunk := self.buffer[: self.relay.unseen]:
-                self.show(chunk)
-            elif not (chunk := self.receive()):
+            if not (chunk := self.receive()):
                 return
             self.send_back(chunk)
-        if end != relay.EOF:
+        if end != compiled_loop.END_OF_STREAM:
             raise SessionEnd(REASONS[end])
-
-    def enlarge(self) -> None:
-        """Read on with the whole of `buffer_size`, in either loop."""
-        super().enlarge()
-        self.relay.buffer = self.buffer

@@ -73,13 +73,14 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def __init__(self, session: Session, client_address: Any, server: EchoServer) -> None:
         """Serve a session; its socket is `self.request`, as in every handler."""
         self.session = session
-        stream: Any = session.stream
+        stream: Any = session.tls_socket or session.sock
         super().__init__(stream, client_address, server)
 
     def handle(self) -> None:
         """Run the echo loop."""
         while chunk := self.receive():
             self.send_back(chunk)
+            del chunk  # it would keep the large buffer that a silent session gives back
 
     def setup(self) -> None:
         """Prepare the session's buffer and its limits."""

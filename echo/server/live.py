@@ -133,7 +133,7 @@ def _queue(sock: socket.socket) -> tuple[int | None, int]:
 def _refused(server: EchoServer) -> dict[str, dict[str, int]]:
     """Count the refused connections by reason, and by peer as far as the server counts those."""
     by_reason = {str(reason): count for reason, count in server.refusals.by_key.copy().items()}
-    by_peer: dict[str, int] = dict(getattr(server, "refused_by_peer", {}))
+    by_peer = dict(server.refused_by_peer.copy())
     return {"by_reason": by_reason, "by_peer": by_peer}
 
 

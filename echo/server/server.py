@@ -25,7 +25,7 @@ import socket
 import threading
 import time
 from array import array
-from collections import deque
+from collections import Counter, deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,8 @@ LINGERING = frozenset(
 )
 # Seconds within which refusals for one reason share one line in the log.
 REFUSAL_PERIOD = 1.0
+# Peers whose refusals are counted one by one.
+MOST_PEERS = 1000
 # Seconds that session threads get to end by themselves after a cut, and then those that are
 # at their last line already. With the log's last second they stay below two.
 CUT_GRACE = 0.6
@@ -116,6 +118,7 @@ class EchoServer(ListeningServer):
         self.sessions = Register()
         self.ends: deque[dict[str, Any]] = deque(maxlen=LAST_ENDS)  # lines, the newest last
         self.refusals = SharedLines(self._write_refusals, REFUSAL_PERIOD)
+        self.refused_by_peer: Counter[str] = Counter()
         self.wakeup = Wakeup()  # it is time to drain
         self.session_threads = SessionThreads()
         self._run_id = secrets.token_hex(4)  # keeps session ids unique across restarts
@@ -209,6 +212,9 @@ class EchoServer(ListeningServer):
     def _refuse(self, session: Session, refusal: Refusal) -> None:
         peer = {"peer_ip": session.peer_ip, "peer_port": session.peer_port}
         self.refusals.add(refusal, **peer, reason=refusal.value)
+        if session.peer_ip in self.refused_by_peer or len(self.refused_by_peer) < MOST_PEERS:
+            with self.slots.lock:
+                self.refused_by_peer[session.peer_ip] += 1
 
     def _write_refusals(self, number: int, fields: dict[str, Any]) -> None:
         self.emit(events.SESSION_REFUSED, **fields, count=number)

@@ -7,11 +7,14 @@ import resource
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from echo.limits import SPARE_DESCRIPTORS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from echo.limits import Limits
 
 # Thousands of threads that wake at once, each wanting the interpreter's lock after the default
@@ -20,12 +23,21 @@ if TYPE_CHECKING:
 SWITCH_INTERVAL = 1.0
 
 
+# What a session costs in its cgroup, in bytes, the kernel's share and a drain included, and what
+# the daemon costs without any: `python -m benchmarks.memory`, and something to spare.
+SESSION_BYTES = 96 * 1024
+TLS_SESSION_BYTES = 128 * 1024
+BASE_BYTES = 64 * 1024 * 1024
+# Version 1 writes "no limit" as the largest multiple of a page.
+UNLIMITED = 2**62
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """The processor that the process is kept on, and those that it might use; none is no pin."""
 
-    narrow: frozenset[int] = frozenset()
-    wide: frozenset[int] = frozenset()
+    pinned: frozenset[int] = frozenset()
+    allowed: frozenset[int] = frozenset()
 
 
 ANYWHERE = Pin()
@@ -76,3 +88,59 @@ def fit_descriptors(limits: Limits) -> Limits:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return limits
     return replace(limits, max_sessions=max(1, soft - SPARE_DESCRIPTORS))
+
+
+def fit_memory(limits: Limits, *, tls: bool = False, limit: int | None = None) -> Limits:
+    """Return limits whose sessions fit into the memory that the process's cgroup may take.
+
+    `limit` is in bytes; by default it is what `memory_limit` finds.
+    """
+    limit = memory_limit() if limit is None else limit
+    if limit is None:
+        return limits
+    room = (limit - BASE_BYTES) // (TLS_SESSION_BYTES if tls else SESSION_BYTES)
+    return replace(limits, max_sessions=max(1, min(limits.max_sessions, room)))
+
+
+def memory_limit(process: Path = Path("/proc/self")) -> int | None:
+    """Return the bytes that the process's memory cgroup may take, None without a limit.
+
+    A cgroup lives within the limits of those that it is in, so that the smallest counts.
+    """
+    found = [number for group in memory_groups(process) for number in _limits_of(group)]
+    return min((number for number in found if number < UNLIMITED), default=None)
+
+
+def memory_groups(process: Path = Path("/proc/self")) -> Iterator[Path]:
+    """Yield the folders of the process's memory cgroup and of those that it is in, inmost first.
+
+    Version 1 has a hierarchy for memory, version 2 one for all. A container may see a part of it
+    only: then the mount's own root is what the cgroup's name begins with (cgroups(7)).
+    """
+    try:
+        names = (process / "cgroup").read_text().splitlines()
+        mounts = (process / "mountinfo").read_text().splitlines()
+    except OSError:  # this system has no cgroups
+        return
+    by_controller: dict[str, str] = {}
+    for line in names:
+        _, controllers, name = line.split(":", 2)
+        by_controller.update(dict.fromkeys(controllers.split(","), name))
+    for mount in mounts:
+        left, _, right = mount.partition(" - ")
+        root, point = left.split()[3:5]
+        kind, _, options = right.split(" ", 2)
+        is_v1 = kind == "cgroup" and "memory" in options.split(",")
+        found = by_controller.get("memory" if is_v1 else "")
+        if found is None or not (is_v1 or kind == "cgroup2"):
+            continue
+        inside = PurePosixPath(found)
+        inside = inside.relative_to(root) if inside.is_relative_to(root) else PurePosixPath()
+        group = Path(point) / str(inside).lstrip("/")
+        yield from (each for each in (group, *group.parents) if each.is_relative_to(point))
+
+
+def _limits_of(group: Path) -> Iterator[int]:
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # the other version's, or "max"
+            yield int((group / name).read_text())

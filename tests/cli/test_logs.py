@@ -147,7 +147,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(log: Path) -> None:
 
 
 def test_an_output_that_cannot_be_written_is_one_line(log: Path) -> None:
-    """A full disk behind the output is said, and is no traceback; no output neither."""
+    """A full disk behind the output, and no output at all, are one line and no traceback."""
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
             [*ECHOD, "show", str(log)], stdout=full, stderr=subprocess.PIPE, check=False
@@ -215,7 +215,7 @@ def test_a_pager_that_is_left_early_is_no_error(log: Path) -> None:
 
 @pytest.mark.parametrize("command", ["show", "summary", "audit"])
 def test_nothing_in_a_log_reaches_the_terminal(command: str, evil: Path) -> None:
-    """Control characters, and what turns the direction of writing, are shown and not done."""
+    """Control characters, and what changes the direction of writing, are shown and not done."""
     shown = on_terminal(command, str(evil), PAGER="cat")[1]
 
     assert "\x1b[31m\u202e" not in shown
@@ -336,7 +336,7 @@ def test_follow_goes_on_when_a_log_is_emptied_or_replaced(
 
 
 def test_follow_ends_where_the_log_cannot_be_read_any_more(tmp_path: Path) -> None:
-    """A folder that is a file now will never have the log: that is said."""
+    """A folder that is a file now will never have the log: that is reported."""
     (tmp_path / "d").mkdir()
     following = Following(tmp_path, "d/a.jsonl")
     wait_until(lambda: "waiting for" in following.said, 20)
@@ -397,7 +397,7 @@ def test_what_cannot_be_followed_is_reported(
 
 
 def test_summary_is_one_screen(log: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Facts, tables and pictures fit a terminal of 40 lines, also a narrow one."""
+    """Facts, tables and charts fit a terminal of 40 lines, also a narrow one."""
     heights = []
     for columns in ("80", "140"):
         monkeypatch.setenv("COLUMNS", columns)
@@ -412,7 +412,7 @@ def test_summary_is_one_screen(log: Path, capfd: Captured, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("columns", "lines"), [("80", "24"), ("80", "50"), ("120", "30")])
 def test_summary_fits_the_terminal(log: Path, columns: str, lines: str) -> None:
-    """Nothing of it has scrolled away when the prompt is back, and both pictures are there."""
+    """Nothing of it has scrolled away when the prompt is back, and both charts are there."""
     shown = on_terminal("summary", str(log), COLUMNS=columns, LINES=lines)[1]
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
 
@@ -421,7 +421,15 @@ def test_summary_fits_the_terminal(log: Path, columns: str, lines: str) -> None:
     assert shown.count("each 6 h") == 2
 
 
-def test_summary_of_nothing_has_no_picture(tmp_path: Path, capfd: Captured) -> None:
+def test_summary_on_a_tiny_terminal_is_whole(log: Path) -> None:
+    """Where nothing fits, nothing is lost: it scrolls."""
+    shown = on_terminal("summary", str(log), COLUMNS="80", LINES="10")[1]
+
+    assert "No promise is broken" in shown
+    assert shown.count("each 6 h") == 2
+
+
+def test_summary_of_nothing_has_no_chart(tmp_path: Path, capfd: Captured) -> None:
     """An empty log is no error."""
     (tmp_path / "a").touch()
     shown = said(capfd, "summary", "a")
@@ -526,7 +534,7 @@ def test_report_shows_and_never_obeys(evil: Path, tmp_path: Path, capfd: Capture
     assert "\u202e" not in page
 
 
-def test_report_of_nothing_has_no_picture(tmp_path: Path, capfd: Captured) -> None:
+def test_report_of_nothing_has_no_chart(tmp_path: Path, capfd: Captured) -> None:
     """An empty log is no error."""
     (tmp_path / "a").touch()
 
@@ -606,6 +614,7 @@ def test_a_time_zone_is_that_of_the_times_asked_for(log: Path, capfd: Captured) 
     there = ("--tz", "Europe/Berlin", "--since", "2026-01-06T11:00", "--until", "13:00")
 
     assert said(capfd, "show", str(log), *there) == utc != ""
+    assert said(capfd, "show", str(log), "--tz", "local", "--since", "2030-01-01") == ""
 
 
 def test_more_files_than_the_soft_limit_of_descriptors_are_read(tmp_path: Path, log: Path) -> None:
@@ -694,6 +703,14 @@ def test_query_writes_what_json_can_hold(log: Path, capfd: Captured) -> None:
     rows = json.loads(said(capfd, "query", sql, "--json", str(log)), parse_constant=pytest.fail)
 
     assert rows == [{"l": [None, 1.0], "s": {"x": None}, "n": 4.0}]
+
+
+def test_values_of_any_type_are_written(log: Path, capfd: Captured) -> None:
+    """Bytes, days and numbers that are none have a text."""
+    sql = "SELECT 'nan'::DOUBLE AS a, 'x'::BLOB AS b, DATE '2026-01-31' AS c, [1] AS d"
+    shown = said(capfd, "query", sql, str(log))
+
+    assert re.search(r"nan \u2502 x +\u2502 2026-01-31 \u2502 \[1\]", shown)
 
 
 def test_numbers_of_a_query_are_aligned_right(log: Path, capfd: Captured) -> None:
@@ -861,7 +878,7 @@ def test_no_room_for_what_memory_does_not_take_is_one_line(
 
 
 def test_a_temporary_folder_without_room_is_one_line(log: Path, capfd: Captured) -> None:
-    """Where what is read can't be laid down to be parsed, that is said, and what helps."""
+    """Where there is no room for what is read, that is reported with what helps."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:

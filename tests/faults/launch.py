@@ -131,11 +131,13 @@ def accept(names: str) -> None:
 def threads(fault: str) -> None:
     """Let the start of a thread whose name begins so fail: `threads:session` the first two.
 
-    `threads:hang` lets the first session's thread hang in its start.
+    `threads:session/9` is the first nine; `threads:hang` lets the first session's thread hang in
+    its start.
     """
     start = threading.Thread.start
-    names = "session-1" if fault == "hang" else fault
-    left = [2]
+    names, _, number = fault.partition("/")
+    names = "session-1" if fault == "hang" else names
+    left = [int(number or 2)]
 
     def bad_start(thread: threading.Thread) -> None:
         if thread.name.startswith(names) and left[0]:

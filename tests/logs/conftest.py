@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def made() -> list[str]:
-    """Make the lines of a log: five daemons one after the other, one of them crashed."""
+    """Return the lines of a log: five daemons one after the other, one of them crashed."""
     return list(Maker(5_000).lines())
 
 
@@ -31,5 +31,5 @@ def log(made: list[str], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def events(made: list[str]) -> Lines:
-    """Give the made lines as any JSON reader sees them."""
+    """Return the made lines as any JSON reader sees them."""
     return [json.loads(line) for line in made]

@@ -35,7 +35,7 @@ class Maker:
         self.pace = 14 * DAY / max(events, 1)
 
     def lines(self) -> Iterator[str]:
-        """Give the lines, each with its end."""
+        """Return the lines, each with its end."""
         for run in range(self.runs):
             yield from self._run(f"{self.random.getrandbits(32):08x}", crash=run % 5 == 2)
 

@@ -31,12 +31,12 @@ def figures(*paths: Path, wanted: Filter | None = None) -> dict[str, Any]:
 
 
 def named(events: Events, name: str) -> Events:
-    """Give the events of one name."""
+    """Return the events of one name."""
     return [event for event in events if event["event"] == name]
 
 
 def nearest_rank(values: Sequence[float], share: float) -> float:
-    """Give a percentile as the textbook has it."""
+    """Return a percentile as the textbook has it."""
     return sorted(values)[max(math.ceil(share * len(values)), 1) - 1]
 
 
@@ -93,7 +93,7 @@ def test_peers_are_counted_busiest_first(log: Path, events: Events) -> None:
 
 
 def test_bars_hold_what_happened_in_their_time(log: Path, events: Events) -> None:
-    """The pictures are of the same figures, cut at round times, without a gap between them."""
+    """The charts show the same figures, cut at round times, without a gap between them."""
     found = figures(log)
     bars, width = found["bars"], found["bar_seconds"]
     starts = [datetime.fromisoformat(bar["start"]).timestamp() for bar in bars]
@@ -182,7 +182,7 @@ def test_an_empty_log_has_figures(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_forged_log_are_sums_all_the_same(tmp_path: Path) -> None:
-    """Sums that are beyond 64 bits are written as they are."""
+    """Sums of more than 64 bits are written as they are."""
     most = 2**63 - 1
     head = {"timestamp": "2026-01-01T00:00:00Z", "level": "warning", "peer_ip": "x", "peer_port": 1}
     ends = {"session_id": "a-1", "received_bytes": most, "sent_bytes": most, "duration_s": 1e308}
@@ -199,8 +199,8 @@ def test_figures_of_a_forged_log_are_sums_all_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("last", ["2026-01-01T00:00:01", "2026-02-01", "2500-01-01", "9999-01-01"])
-def test_a_picture_has_few_bars_whatever_the_period(last: str) -> None:
-    """A round width is found for seconds and for months; a strange time makes no long picture."""
+def test_a_chart_has_few_bars_whatever_the_period(last: str) -> None:
+    """A round width is found for seconds and for months; a strange time makes no long chart."""
     first = datetime(2026, 1, 1)
     span = (datetime.fromisoformat(last) - first).total_seconds()
 

@@ -86,7 +86,7 @@ def test_a_gap_in_the_numbers_ends_no_search(log: Path, follower: Follower) -> N
 
 
 def test_a_file_that_waits_for_its_writer_is_not_read_yet(log: Path, follower: Follower) -> None:
-    """The new file of logrotate is there before the daemon is told to leave the old one."""
+    """The new file of logrotate is there before the daemon leaves the old one."""
     with log.open("a") as writer:
         rotate(log, 1)
         log.touch()

@@ -27,12 +27,12 @@ def audited(*paths: Path, wanted: Filter | None = None) -> Audit:
 
 
 def changed(line: str, **fields: Any) -> str:
-    """Give a line with other values in some fields."""
+    """Return a line with other values in some fields."""
     return json.dumps({**json.loads(line), **fields}, separators=(",", ":")) + "\n"
 
 
 def find(lines: Lines, *parts: str, start: int = 0) -> int:
-    """Give the place of the first line that holds all parts."""
+    """Return the place of the first line that holds all parts."""
     return next(n for n in range(start, len(lines)) if all(part in lines[n] for part in parts))
 
 
@@ -162,14 +162,14 @@ def field_missing(lines: Lines) -> tuple[str, int]:
 
 
 def field_of_a_wrong_type(lines: Lines) -> tuple[str, int]:
-    """Give a field a value that it can't have."""
+    """Put a value of a wrong type into a field."""
     place = find(lines, "session.closed", "eof")
     lines[place] = changed(lines[place], received_bytes="many")
     return "incomplete event", place
 
 
 def no_time(lines: Lines) -> tuple[str, int]:
-    """Give an event a time that is none."""
+    """Put a text that is no time into an event."""
     place = find(lines, "session.accepted")
     lines[place] = changed(lines[place], timestamp="yesterday")
     return "incomplete event", place
@@ -217,7 +217,7 @@ FOREIGN = [
 def test_what_is_not_the_daemons_is_named_and_no_breach(
     kind: str, line: bytes, made: Lines, tmp_path: Path
 ) -> None:
-    """Foreign lines are told by file and line, and change nothing else."""
+    """Foreign lines are named by file and line, and change nothing else."""
     log = tmp_path / "echo.jsonl"
     log.write_bytes(made[0].encode() + line + b"\n" + "".join(made[1:]).encode())
     found = audited(log)

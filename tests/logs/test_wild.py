@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echo.logs import words
 from echo.logs.database import LogDatabase
 from echo.logs.files import LogFile, open_all
 from echo.logs.promises import Audit, audit
@@ -474,3 +475,48 @@ def test_zstandard_without_its_library_says_what_to_install(
     file.close()
 
     assert "pip install 'echo-daemon[logs]'" in file.problem
+
+
+def test_a_stop_without_anything_else_of_its_run_is_not_compared(tmp_path: Path) -> None:
+    """The rest is in a file that is not here, or its clock was changed."""
+    lines = lines_of(200, 2)
+    stop = next(n for n, (_, text) in enumerate(lines) if "server.stopped" in text)
+    late = audited([write(tmp_path / "log", lines[stop:])])
+    odd = shipping.changed(lines[stop], accepted=1, uptime_s=1e8)
+    clock = audited([write(tmp_path / "log", lines[:stop], [odd], lines[stop + 1 :])])
+    assert [found.breach_counts for found in (late, clock)] == [{}, {}]
+    assert [found.remark_counts["totals not compared"] for found in (late, clock)] == [1, 1]
+    assert "the clock was changed" in " ".join(clock.runs_not_compared)
+
+
+def test_an_event_without_a_daemon_has_a_verdict(tmp_path: Path) -> None:
+    """A piece of a log may hold a refusal only."""
+    refusal = next(line for line in lines_of(5000, 1) if "session.refused" in line[1])
+    found = audited([write(tmp_path / "log", [refusal])])
+
+    assert words.verdict(found) == [
+        "No promise is broken.",
+        "None of 0 sessions ended cleanly.",
+    ]
+
+
+@pytest.mark.parametrize("line", ['{"log": torn', '{"MESSAGE":null}', '{"message":5}'])
+def test_an_object_that_holds_no_line_is_foreign(line: str, tmp_path: Path) -> None:
+    """What is not an envelope is a line of another program."""
+    lines = lines_of(100, 1)
+    found = audited([write(tmp_path / "log", lines[:50], [(-1, line + "\n")], lines[50:])])
+
+    assert found.passed
+    assert found.remark_counts == {"foreign line": 1}
+
+
+def test_only_so_many_steps_of_a_clock_are_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hostile log can't make the audit ask for ever: the others are remarks."""
+    monkeypatch.setattr("echo.logs.promises._MOST_STEPS", 0)
+    lines = lines_of(200, 1)
+    lines[100] = shipping.changed(lines[100], timestamp="2026-01-01T00:00:00.000000Z")
+    found = audited([write(tmp_path / "log", lines)])
+
+    assert found.remark_counts == {"clock set back": 1}

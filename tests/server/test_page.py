@@ -196,10 +196,14 @@ def test_bytes_move(browser: Browser, shown: Shown) -> None:
         def exchange() -> Any:
             sock.sendall(b"y" * 5000)
             sock.recv(5000, socket.MSG_WAITALL)
-            return browser.run("document.querySelector('.moving [data-is=rate]')?.textContent")
+            return browser.run(
+                "[...document.querySelectorAll('.moving')].map(card => "
+                "['state', 'rate'].map(name => "
+                "card.querySelector(`[data-is=${name}]`).textContent))"
+                ".find(([state]) => state === 'echoing')"
+            )
 
-        moving = wait_until(exchange)
-        state = browser.run("document.querySelector('.moving [data-is=state]').textContent")
+        state, moving = wait_until(exchange)
         animation = "getComputedStyle(document.querySelector('.moving > .byte')).animationName"
         seen = browser.run(animation)
         browser.prefer(reduced_motion="reduce")

@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,10 +22,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from echo import EchoClient, Limits
 from echo.events import Reason, Refusal
+from echo.limits import BEYOND_BUFFERS
 from echo.server.assets import assets
 from echo.server.metrics import Metrics
 from echo.server.status import HEADERS, Answer, StatusServer, health_of
 from echo.testing import EventList, RunningServer, running_server
+from tests.faults.peers import read_to_end
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -170,7 +173,7 @@ def test_a_daemon_serves_its_metrics_and_its_health(daemon: Start) -> None:
         "text/plain; charset=utf-8",
         "no such page; there is\n/\n/healthz\n/metrics\n/sessions\n",
     )
-    assert answer.startswith(b"HTTP/1.0 200")
+    assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(b"\r\n\r\n")
 
 
@@ -226,6 +229,10 @@ def test_a_status_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
 # -- bad visitors -------------------------------------------------------------------------
 
 
+# More than the socket buffers of both ends take.
+BIG = bytes(BEYOND_BUFFERS)
+
+
 @pytest.fixture
 def log() -> EventList:
     """Give a log for a status server."""
@@ -234,11 +241,9 @@ def log() -> EventList:
 
 @pytest.fixture
 def status(log: EventList) -> Iterator[StatusServer]:
-    """Run a status server that is small and quick to lose its patience."""
-    pages = {"/": lambda _: Answer(b"hello"), "/broken": broken}
-    with StatusServer(
-        ("127.0.0.1", 0), pages, log=log, connections=2, timeout=seconds(0.5)
-    ) as server:
+    """Run a small status server."""
+    pages = {"/": lambda _: Answer(b"hello"), "/broken": broken, "/big": lambda _: Answer(BIG)}
+    with StatusServer(("127.0.0.1", 0), pages, log=log, connections=4) as server:
         yield server
 
 
@@ -247,23 +252,75 @@ def broken(accept: str) -> Answer:
     raise ZeroDivisionError(accept)
 
 
-def test_connections_beyond_the_bound_are_closed(status: StatusServer) -> None:
-    """Two may be open; a third gets nothing, and once one ends another is served."""
-    address = status.server_address[:2]
-    with socket.create_connection(address), socket.create_connection(address):
-        wait_until(lambda: "2/2 connections" in repr(status))
-        with socket.create_connection(address, seconds(10)) as third:
-            assert not third.recv(10)
-    wait_until(lambda: "0/2 connections" in repr(status))
+@pytest.mark.parametrize(
+    ("begin", "rest", "body"),
+    [
+        (b"", b"GET / HTTP/1.0\r\n\r\n", b"hello"),
+        (b"GET / HTTP/1.1\r\nHost: ", b"\r\n\r\n", b"hello"),
+        (b"GET /big HTTP/1.0\r\n\r\n", b"", BIG),
+    ],
+    ids=["silent", "slow", "stuck"],
+)
+def test_clients_that_keep_the_server_waiting_keep_nobody_out(
+    status: StatusServer, log: EventList, begin: bytes, rest: bytes, body: bytes
+) -> None:
+    """Each new client is served: the oldest that waits yields, the newest is served in its turn."""
+    with ExitStack() as stack:
+        socks = []
+        for _ in range(20):
+            socks.append(stack.enter_context(connect(status)))
+            socks[-1].sendall(begin)
+            answer = ask(status, b"GET / HTTP/1.0\r\n\r\n")
+            assert answer.endswith(b"hello")
+        with suppress(ConnectionResetError):
+            assert not read_to_end(socks[0]).endswith(body)
+        socks[-1].sendall(rest)
+        newest = read_to_end(socks[-1])
 
-    assert get(int(address[1]), "/")[2] == "hello"
+    assert newest.endswith(body)
+    assert log.events == []
 
 
-def test_a_visitor_that_drips_is_ended(status: StatusServer) -> None:
+def test_one_peer_can_t_take_every_slot(log: EventList) -> None:
+    """One whose requests keep pages busy is refused at three quarters; another is served."""
+    asked, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(accept: str) -> Answer:
+        asked.release()
+        go_on.wait(seconds(20))
+        return Answer(accept.encode())
+
+    pages = {"/": lambda _: Answer(b"hello"), "/slow": slow}
+    with (
+        StatusServer(("127.0.0.1", 0), pages, log=log, connections=4) as status,
+        ExitStack() as stack,
+    ):
+        stack.callback(go_on.set)
+        socks = []
+        for _ in range(3):
+            sock = stack.enter_context(connect(status, "127.0.0.9"))
+            socks.append(sock)
+            sock.sendall(b"GET /slow HTTP/1.0\r\nAccept: yes\r\n\r\n")
+            assert asked.acquire(timeout=seconds(10))
+        refused = ask(status, b"GET / HTTP/1.0\r\n\r\n", "127.0.0.9")
+        served = ask(status, b"GET / HTTP/1.0\r\n\r\n")
+        shown = repr(status)
+        go_on.set()
+        answers = [read_to_end(sock) for sock in socks]
+
+    assert refused == b""
+    assert served.endswith(b"hello")
+    assert "3/4 connections" in shown or "4/4" in shown
+    assert [answer.endswith(b"yes") for answer in answers] == [True] * 3
+
+
+def test_a_client_that_drips_is_ended(log: EventList) -> None:
     """The time is for the whole connection, however busy it seems."""
-    with socket.create_connection(status.server_address[:2], seconds(10)) as sock:
-        with pytest.raises(OSError):  # noqa: PT011 - a reset or a broken pipe
+    with StatusServer(("127.0.0.1", 0), {}, log=log, timeout=seconds(0.5)) as status:
+        with connect(status) as sock, pytest.raises(OSError):  # noqa: PT011 - a reset or a broken pipe
             _drip(sock)
+
+    assert log.events == []
 
 
 def _drip(sock: socket.socket) -> None:
@@ -280,23 +337,32 @@ def _drip(sock: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("request_", "answer"),
     [
-        (b"POST / HTTP/1.1\r\n\r\n", b"501"),
-        (b"GET /".ljust(65_537, b"x"), b"414"),
-        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"431"),
-        (b"\x16\x03\x01 junk\r\n\r\n", b""),
-        (b"GET http://[/ HTTP/1.1\r\n\r\n", b"404"),
+        (b"POST / HTTP/1.0\r\nContent-Length: 9\r\n\r\n123", b"405 Method Not Allowed"),
+        (b"GET /".ljust(65_537, b"x"), b"431"),
+        (b"GET / HTTP/1.0\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"431"),
+        (b"GET / HTTP/1.0\r\n" + (b"a:\r" * 21_800 + b"\n") * 98 + b"\r\n", b"431"),
+        (b"GET / HTTP/1.0\r\n" + b"a:\r" * 50 + b"\n\r\n", b"400"),
+        (b"\x16\x03\x01 junk\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: x\r\n\r\n", b"501"),
+        (b"GET http://[/ HTTP/1.0\r\n\r\n", b"404"),
+        (b"CONNECT a:1 HTTP/1.0\r\n\r\n", b"405"),
+        (b"BREW /nothing HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"421"),
     ],
-    ids=["post", "long", "headers", "tls", "address"],
+    ids=[
+        *("post", "long", "headers", "bare-cr", "few-bare-cr", "tls", "no-host", "two-hosts"),
+        *("coding", "address", "connect", "foreign-first"),
+    ],
 )
 def test_bad_requests_are_answered_and_nothing_more(
     status: StatusServer, log: EventList, capfd: Any, request_: bytes, answer: bytes
 ) -> None:
-    """Each gets its error; the daemon's stderr and its log have nothing of it."""
-    with socket.create_connection(status.server_address[:2], seconds(10)) as sock:
-        sock.sendall(request_)
-        got = sock.recv(100)
+    """Each gets its error, however much it sends; stderr and the log have nothing of it."""
+    got = ask(status, request_)
 
-    assert answer in got
+    assert got.startswith(b"HTTP/1.1 " + answer)
+    assert (b"\r\nAllow: GET, HEAD\r\n" in got) == answer.startswith(b"405")
     assert capfd.readouterr() == ("", "")
     assert log.events == []
 
@@ -369,7 +435,7 @@ def test_any_name_is_good_where_others_may_ask() -> None:
     with StatusServer(("0.0.0.0", 0), pages) as server:
         answer = ask(server, b"GET / HTTP/1.1\r\nHost: echo.example\r\n\r\n")
 
-    assert answer.startswith(b"HTTP/1.0 200")
+    assert answer.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
@@ -384,7 +450,7 @@ def test_no_path_is_a_file_s_name(path: str) -> None:
     with StatusServer(("127.0.0.1", 0), assets()) as server:
         answer = ask(server, f"GET {path} HTTP/1.0\r\n\r\n".encode())
 
-    assert answer.startswith(b"HTTP/1.0 404")
+    assert answer.startswith(b"HTTP/1.1 404")
 
 
 def test_the_page_and_all_it_asks_for_are_there() -> None:
@@ -402,10 +468,17 @@ def test_the_page_and_all_it_asks_for_are_there() -> None:
     ]
 
 
-def ask(server: StatusServer, request_: bytes) -> bytes:
-    """Send a request as it is, and give all that comes back."""
-    with socket.create_connection(("127.0.0.1", server.server_address[1]), seconds(10)) as sock:
-        sock.sendall(request_)
-        with suppress(ConnectionResetError):  # there was no room
-            return b"".join(iter(lambda: sock.recv(65536), b""))
-    return b""
+def connect(status: StatusServer, source: str = "127.0.0.1") -> socket.socket:
+    """Connect to a status server."""
+    address = ("127.0.0.1", status.server_address[1])
+    return socket.create_connection(address, seconds(10), (source, 0))
+
+
+def ask(status: StatusServer, request_: bytes, source: str = "127.0.0.1") -> bytes:
+    """Send a request as it is, and return all that comes back."""
+    with connect(status, source) as sock:
+        try:
+            sock.sendall(request_)
+            return read_to_end(sock)
+        except ConnectionResetError:  # there was no room
+            return b""

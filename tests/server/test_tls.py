@@ -27,10 +27,12 @@ from hypothesis import strategies as st
 from echo import EchoClient, EchoHandler, EchoServer, Limits
 from echo.client import EchoEnded
 from echo.client.tls import trusting
+from echo.server.proxy import Proxies
 from echo.server.session import Session
 from echo.server.subject import SUBJECT_CHARS, subject_of
 from echo.server.tls import BadCertificate, TlsConfig
 from echo.testing import running_server
+from echo.tls import TlsError, TlsSocket
 from tests.authority import Authority
 from tests.conftest import check_events
 from tests.debian import need
@@ -133,9 +135,9 @@ class Tap:
     """A TLS client that sees what is on the wire: each record's type, and every byte in one."""
 
     def __init__(
-        self, server: RunningServer, context: ssl.SSLContext, raw: socket.socket | None = None
+        self, server: RunningServer | None, context: ssl.SSLContext, raw: Any = None
     ) -> None:
-        self.raw = raw or socket.create_connection(server.address, seconds(10))
+        self.raw = raw or socket.create_connection(server.address, seconds(10))  # type: ignore[union-attr]
         self.wire = b""
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_hostname="127.0.0.1")
@@ -153,6 +155,11 @@ class Tap:
         """Send `data`."""
         self._tls.write(data)
         self._flush()
+
+    def send_with(self, data: bytes, more: bytes) -> None:
+        """Send `data`, and bytes that are no TLS right behind it."""
+        self._tls.write(data)
+        self.raw.sendall(self._out.read() + more)
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes of payload."""
@@ -421,6 +428,84 @@ def test_a_record_that_was_tampered_with_ends_the_session(
     assert closed["sent_bytes"] == 5
 
 
+def test_payload_before_a_broken_record_is_counted(
+    server: RunningServer, authority: Authority
+) -> None:
+    """What came whole is payload, and what is wrong behind it in the same packet is the reason."""
+    tap = Tap(server, authority.trusting())
+    tap.echo(b"hello")
+    tap.send_with(b"again", b"\x17\x03\x03\x00\x20" + bytes(32))
+    closed = closing_line(server)
+    tap.raw.close()
+
+    assert (closed["reason"], closed["received_bytes"]) == ("tls_error", 10)
+    assert "decrypt" in closed["detail"]
+
+
+def test_a_broken_record_of_a_peer_that_is_gone_is_an_error_of_tls(authority: Authority) -> None:
+    """Nobody is there for the alert; what was wrong is told all the same."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.settimeout(seconds(10))
+        sock = TlsSocket(here, authority.certificates().context, server_side=True)
+        shaking = threading.Thread(target=sock.do_handshake)
+        shaking.start()
+        Tap(None, authority.trusting(), there).raw.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+        shaking.join()
+        there.close()
+        for _ in range(2):
+            with pytest.raises(TlsError, match="decrypt"):
+                sock.recv(10)
+
+
+def test_a_tls_socket_waits_for_room(authority: Authority) -> None:
+    """A long chain of certificates, then payload, then the end go out as there is room."""
+    cert, key = authority.issue("long client", chain=60)
+    here, there = socket.socketpair()
+    with here, there:
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for end in here, there:
+            end.settimeout(seconds(20))
+        context = authority.certificates(clients=True).context
+        server = TlsSocket(there, context, server_side=True)
+        shaking = threading.Thread(target=server.do_handshake)
+        shaking.start()
+        mine = trusting(authority.ca, cert=cert, key=key)
+        client = TlsSocket(here, mine, server_hostname="127.0.0.1")
+        client.do_handshake()
+        shaking.join()
+        client.setblocking(False)
+        sent = 0
+        with suppress(BlockingIOError):
+            while True:
+                sent += client.send(bytes(1000))
+        with pytest.raises(BlockingIOError):
+            client.shutdown(socket.SHUT_WR)
+        ending = threading.Thread(target=lambda: count.append(len(read_all(server))))
+        count: list[int] = []
+        ending.start()
+        client.settimeout(seconds(20))
+        client.shutdown(socket.SHUT_WR)
+        ending.join()
+
+    assert count == [sent + 1000]  # the last of them was encrypted already
+
+
+def read_all(sock: TlsSocket) -> bytes:
+    """Read to the end of the stream."""
+    return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def test_a_header_without_its_handshake_ends_without_tls(authority: Authority) -> None:
+    """A connection that ends before TLS began is `proxy_error`, and gets no alert."""
+    proxies, tls = Proxies([]), authority.certificates()
+    with running_server(tls=tls, proxies=proxies) as server:
+        with socket.create_connection(server.address, seconds(10)) as sock:
+            assert sock.recv(10) == b""
+
+        assert closing_line(server)["reason"] == "proxy_error"
+
+
 # -- the files ----------------------------------------------------------------------------
 
 
@@ -644,6 +729,11 @@ def test_only_what_is_encrypted_is_in_reach(server: RunningServer, authority: Au
             client.sock.sendmsg([b"plain"])
 
         assert client.sock.gettimeout() == 0
+        client.sock.settimeout(seconds(10))
+        with client.sock.makefile("rwb", 0) as file:
+            file.write(b"a line\n")
+            assert file.readline() == b"a line\n"
+        client.sock.setblocking(False)
         assert "TlsSocket" in repr(client.sock)
         assert client.echo(b"hello") == b"hello"
 

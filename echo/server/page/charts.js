@@ -9,6 +9,7 @@ export const RANGES = { "1m": ["1 minute", 60], "5m": ["5 minutes", 300], "1h": 
 const HEIGHT = 170;
 const LEAST_STEP = 1; // seconds between two points that make a rate worth drawing
 const LEAST_DRAG = 8; // pixels
+const LEAST_SCALE = 2; // so that counts have whole numbers at their axis
 const AXIS = { stroke: () => css("--quiet"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
 
 const perSecond = (value) => `${value < 10 ? Math.round(value * 10) / 10 : count(Math.round(value))}/s`;
@@ -77,7 +78,7 @@ export class Charts {
         chart.plot.setData([times, ...lines], false);
         chart.plot.setScale("x", { min: from, max: to });
         const seen = lines.map((line) => line.filter((_, index) => times[index] >= from && times[index] <= to));
-        const most = nice(Math.max(0, ...seen.flat().map(Math.abs)));
+        const most = nice(Math.max(LEAST_SCALE, ...seen.flat().map(Math.abs)));
         chart.plot.setScale("y", { min: chart.down ? -most : 0, max: most });
       });
       this.#describe(chart, lines);
@@ -185,7 +186,6 @@ function step(plot, event) {
 
 /** Round up to 1, 2 or 5 and zeros: the scale then stands still while values move. */
 function nice(value) {
-  if (value <= 1) return 1;
   const zeros = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].find((factor) => factor * zeros >= value) * zeros;
 }

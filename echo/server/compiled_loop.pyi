@@ -1,32 +1,28 @@
 from array import array
 
-EOF: int
+END_OF_STREAM: int
 SHOW: int
-FULL: int
-DRAIN: int
+DRAINED: int
 BYTE_LIMIT: int
 IDLE_TIMEOUT: int
 SESSION_TIMEOUT: int
 WRITE_TIMEOUT: int
 
 class Processors:
-    def __init__(self, narrow: frozenset[int], wide: frozenset[int]) -> None: ...
+    def __init__(self, pinned: frozenset[int], allowed: frozenset[int]) -> None: ...
 
-class Relay:
+class CompiledLoop:
     received_bytes: int
     sent_bytes: int
-    buffer: memoryview
-    unseen: int
 
     def __init__(
         self,
         fd: int,
-        bell: int,
-        buffer: memoryview,
+        wakeup: int,
+        flags: array[int],
         buffer_size: int,
-        switches: array[int],
-        idle: float,
-        patience: float,
+        idle_timeout: float,
+        write_timeout: float,
         deadline: float,
         max_bytes: int,
         processors: Processors,
