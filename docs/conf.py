@@ -108,6 +108,14 @@ def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield f"files/{file}", {"title": file, "body": f"<h1>{file}</h1>{code}"}, "page.html"
 
 
+def set_language(
+    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: document | None
+) -> None:
+    """Mark the Korean pages as Korean, for browsers and screen readers."""
+    if page.endswith(".ko"):
+        context["language"] = "ko"
+
+
 def finish(app: Sphinx, error: Exception | None) -> None:
     """Copy the pictures that the README shows with HTML, and make the README the first page."""
     if error is None:
@@ -123,4 +131,5 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", complete)
     app.connect("doctree-resolved", show_files)
     app.connect("html-collect-pages", file_pages)
+    app.connect("html-page-context", set_language)
     app.connect("build-finished", finish)
