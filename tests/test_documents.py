@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import structlog
 
+import echo
+import echo.testing
 from echo import EchoClient
 from echo.events import EVENTS, Reason, Refusal, Stop
 from tests.waiting import seconds
@@ -140,6 +143,15 @@ def anchors(page: Path) -> set[str]:
         names = [name, *(f"{name}-{number}" for number in range(1, 9))]
         found.add(next(name for name in names if name not in found))
     return found
+
+
+def test_the_api_reference_has_each_public_name() -> None:
+    """What `echo` and `echo.testing` export has a section, which names an object that is there."""
+    page = (ROOT / "docs" / "api.md").read_text()
+    sections = dict(re.findall(r"^### (\w+)\n.*?<!-- auto\w+: ([\w.]+) -->", page, re.M | re.S))
+
+    assert set(echo.__all__) | set(echo.testing.__all__) <= set(sections)
+    assert {name for name, path in sections.items() if resolve_name(path).__name__ != name} == set()
 
 
 def test_each_page_is_on_the_website() -> None:
