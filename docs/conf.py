@@ -35,7 +35,11 @@ root_doc = "README"
 source_suffix = {".md": "markdown"}
 myst_heading_anchors = 4
 default_role = "code"  # docstrings have `names` in single quotes
-autodoc_default_options = {"members": True}
+# Inherited methods too, but for those of the standard library.
+autodoc_default_options = {
+    "members": True,
+    "inherited-members": "BaseServer,TCPServer,ThreadingMixIn,BaseRequestHandler,BaseException,str",
+}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
