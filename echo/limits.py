@@ -66,6 +66,11 @@ class Limits:
     buffer_size: int = 32 * KIB
     """Bytes read at once."""
 
+    # The system grows its buffers as a connection needs it: up to 4 MiB to send and 6 MiB to
+    # receive on Linux. A fixed size bounds what a client that never reads costs.
+    socket_buffer: int = 0
+    """Size of each of the kernel's two buffers of a session; 0 lets the system choose."""
+
     # Half of the ten seconds after which container engines kill what they stop.
     drain_timeout: float = 5.0
     """Seconds that a stop waits for sessions before it cuts them."""
@@ -94,6 +99,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "write_timeout": (0.001, LONGEST),
     "max_bytes": (0, 2**62),
     "buffer_size": (1, 16 * MIB),
+    "socket_buffer": (0, 1024 * MIB),
     "drain_timeout": (0, LONGEST),
 }
 

@@ -51,7 +51,7 @@ def unit_of(name: str, kind: object) -> str:
     if kind is int:
         if name.endswith("port"):
             return "PORT"
-        return "SIZE" if name.endswith(("size", "bytes")) else "NUMBER"
+        return "SIZE" if name.endswith(("size", "bytes", "buffer")) else "NUMBER"
     return "FILE" if Path in (kind, *get_args(kind)) else ""
 
 

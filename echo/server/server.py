@@ -178,6 +178,13 @@ class EchoServer(ListeningServer):
             "threads": threading.active_count(),
         }
 
+    def server_activate(self) -> None:
+        """Listen; sessions get the size of their kernel buffers from the listening socket."""
+        if self.limits.socket_buffer:
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                self.socket.setsockopt(socket.SOL_SOCKET, option, self.limits.socket_buffer)
+        super().server_activate()
+
     # -- the accept thread --------------------------------------------------------------
 
     def connection(self, sock: socket.socket, peer_ip: str, peer_port: int) -> Session:

@@ -16,10 +16,6 @@ from echo.server.waiting import Waiter
 KIB = 1024
 # Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
 KEEPALIVE = (60, 10, 6)
-# Bytes that the kernel takes to send beyond what the network takes at once. Without it a peer that
-# reads nothing fills a buffer of 4 MiB (net.ipv4.tcp_wmem); with it 0.2 MiB, and one that reads
-# fast still has all the window that it asks for.
-UNSENT_BYTES = 128 * KIB
 # A closing socket that still has input to come drops this much of it, for so many seconds at
 # the most: closing at once would send a reset, which destroys echo that is still on its way.
 LINGER_TIMEOUT = 1.0
@@ -135,8 +131,6 @@ def set_session_options(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # An urgent byte is a byte of the stream: without this it would be missing in the echo.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     # macOS calls the first one TCP_KEEPALIVE.
     names = (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), ("TCP_KEEPINTVL",), ("TCP_KEEPCNT",))
     for candidates, value in zip(names, (idle, interval, probes), strict=True):

@@ -832,7 +832,7 @@ def test_another_missing_module_is_no_extra(monkeypatch: pytest.MonkeyPatch, log
         ("show --since soon x", 2, "'soon' is no time: use 2026-01-31T15:00, 9:30"),
         ("audit --peer nobody x", 2, "--peer: 'nobody' does not appear to be"),
         ("show --level loud x", 2, "--level"),
-        ("query", 2, "SQL"),
+        ("query", 2, "--sql"),
         ("show --since= x", 2, "'' is no time: use 2026-01-31T15:00, 9:30"),
         ("show --until 2026-01 x", 2, "'2026-01' is no time"),
         ("show --tz Mars/Base x", 2, "'Mars/Base' is no zone: use UTC, local"),

@@ -49,7 +49,7 @@ def own_memory(process: DaemonProcess) -> int:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("loop", ["python"])
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_session_that_falls_silent_gives_its_large_buffer_back(daemon: Start, loop: str) -> None:
     """Some seconds after a message of 64 KiB it holds 32 KiB or less."""
     process = daemon("--loop", loop, fault="brisk")
@@ -68,7 +68,7 @@ def test_a_session_that_falls_silent_gives_its_large_buffer_back(daemon: Start, 
 def test_without_memory_for_a_larger_buffer_sessions_go_on(
     daemon: Start, connect: Peers, loop: str
 ) -> None:
-    """Each echoes with the buffer that it has; what each of them meets shares lines in the log."""
+    """Each echoes with the buffer that it has; the loop in Python reports it, in shared lines."""
     process = daemon("--loop", loop, "--buffer-size", str(MIB))
     socks = [connect(process.port) for _ in range(50)]
     assert all(echoes(sock) for sock in socks)
@@ -84,17 +84,20 @@ def test_without_memory_for_a_larger_buffer_sessions_go_on(
 
     assert all(answers)
     assert {line["reason"] for line in process.events("session.closed")} == {"eof"}
-    assert {line["where"] for line in errors} == {"enlarge"}
-    assert sum(line.get("count", 1) for line in errors) > 40
+    if loop == "python":
+        assert {line["where"] for line in errors} == {"enlarge"}
+        assert sum(line.get("count", 1) for line in errors) > 40
     assert len(errors) < 30
 
 
 # -- the kernel's buffers ---------------------------------------------------------------------
 
 
-def test_a_stuck_reader_costs_the_kernel_little(daemon: Start, connect: Peers) -> None:
-    """What it doesn't read waits with itself, not with the daemon."""
-    process = daemon("--write-timeout", "60")
+def test_the_size_of_the_kernel_s_buffers_bounds_a_stuck_reader(
+    daemon: Start, connect: Peers
+) -> None:
+    """With `--socket-buffer`, what a client doesn't read waits with itself."""
+    process = daemon("--write-timeout", "60", "--socket-buffer", "64K")
     sock = connect(process.port)
     fill(sock)
     unsent = queued(process.port, sock.getsockname()[1])
