@@ -57,7 +57,7 @@ NAVIGATION = {
     "Build on it": ("docs/handlers", "docs/embedding", "docs/testing", "docs/api"),
     "Understand it": ("docs/design", "docs/reliability", "docs/performance", "benchmarks/README"),
     "The project": ("CONTRIBUTING", "CHANGELOG"),
-    "한국어": ("README.ko", "docs/from-c.ko"),
+    "한국어": ("README.ko", "docs/from-c.ko", "docs/glossary.ko"),
 }
 TITLED = {"README.ko": "소개 </README.ko>"}  # its own title is "Echo", as the README's
 

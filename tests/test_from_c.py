@@ -79,6 +79,16 @@ def test_both_languages_have_the_same_links() -> None:
     assert re.findall(r"`[^`]+`", _code_blocks(one)) == re.findall(r"`[^`]+`", _code_blocks(other))
 
 
+def test_both_glossaries_have_the_same_terms() -> None:
+    """Each Korean heading names the English term, in the same order."""
+    folder = ROOT / "docs"
+    terms = re.findall(r"^## (.*)$", (folder / "glossary.md").read_text(encoding="utf-8"), re.M)
+    korean = (folder / "glossary.ko.md").read_text(encoding="utf-8")
+    named = re.findall(r"^## .* \(([\w -]+?)(?:, RST)?\)$", korean, re.M)
+
+    assert named == [term.lower() for term in terms]
+
+
 def _code_blocks(text: str) -> str:
     return "\n".join(f"`{block}`" for block in re.findall(r"^```c\n(.*?)^```", text, re.M | re.S))
 
