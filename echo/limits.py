@@ -1,7 +1,7 @@
-"""Every bound of the daemon, its default and the reason for it.
+"""The limits that a user may set, each with its default and the reason for it.
 
-The fields of `Limits` are what a user may set; the constants below it are the
-bounds that nobody has had a reason to move.
+The constants below `Limits` are bounds that several packages share; all others stand where they
+are used.
 """
 
 from __future__ import annotations
@@ -103,43 +103,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "drain_timeout": (0, LONGEST),
 }
 
-# Until a read fills this much, a session has no larger buffer: most messages are short, and a
-# page for each idle session would be a sixth of what it costs.
-FIRST_BUFFER = KIB
-# The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a
-# burst of 500 connects wait for seconds.
-BACKLOG = 4096
-# A closing that still has input to come drops this much of it, for this long at the most:
-# closing at once would send a reset, which destroys echoed bytes that the peer hasn't read.
-LINGER_TIMEOUT = 1.0
-LINGER_BYTES = 16 * MIB
-# Idle session threads that are kept for ever, and how long those beyond them wait for work.
-SPARE_THREADS = 32
-SPARE_THREAD_TIMEOUT = 8.0
-# A TLS handshake is two round trips and some arithmetic; a PROXY header comes with the first
-# packet, and may be sent again once or twice (the protocol asks for three seconds at least).
-TLS_TIMEOUT = 10.0
-PROXY_TIMEOUT = 5.0
-# A PROXY header of version 2 with all that HAProxy can add, a client certificate included.
-PROXY_HEADER_BYTES = 4 * KIB
-# Version 1 is one line; the protocol says how long it can be.
-PROXY_LINE_BYTES = 107
-# What the status server takes: connections at once, and seconds for each from end to end.
-STATUS_CONNECTIONS = 16
-STATUS_TIMEOUT = 5.0
-# Sessions that have ended and are still shown.
-LAST_ENDS = 50
-# Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
-KEEPALIVE = (60, 10, 6)
-# Out of descriptors, the accept loop tries again after this long.
-EXHAUSTED_PAUSE = 0.1
-# Refusals for one reason within this time share one line.
-REFUSAL_PERIOD = 1.0
-# Descriptors that are not sessions: the listeners, the log, the wake-up pairs, the status
-# connections, a reload's spare.
-SPARE_DESCRIPTORS = 48
-# Bytes of a read that `session.data` shows.
-PREVIEW_BYTES = 64
 # Lines that wait for the log's writer: about 60,000 of a usual length.
 LOG_QUEUE_BYTES = 16 * MIB
 # The longest line. In a longer one each text keeps its end, where a traceback says what it is:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from echo import events
 from echo.events import Reason, Refusal
-from echo.limits import LAST_ENDS, Limits
+from echo.limits import Limits
 from echo.server.counting import CountingSocket
 from echo.server.listener import ListeningServer
 from echo.server.register import Register
@@ -59,6 +59,8 @@ LINGERING = frozenset(
 )
 # Seconds within which refusals for one reason share one line in the log.
 REFUSAL_PERIOD = 1.0
+# Sessions that have ended and are still shown.
+LAST_ENDS = 50
 # Peers whose refusals are counted one by one.
 MOST_PEERS = 1000
 # Seconds that session threads get to end by themselves after a cut, and then those that are

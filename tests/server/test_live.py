@@ -17,12 +17,13 @@ from proxyprotocol.v2 import ProxyProtocolV2
 
 from echo import EchoClient, Limits
 from echo.events import SERVER_STATE, SESSION_CLOSED
-from echo.limits import LAST_ENDS, STATUS_CONNECTIONS
 from echo.server import EchoHandler, EchoServer
 from echo.server.history import COARSE_POINTS, FINE_POINTS, THINNING, History
 from echo.server.listener import BACKLOG
 from echo.server.live import PIECE, Activity, Live, listening
 from echo.server.proxy import Proxies
+from echo.server.server import LAST_ENDS
+from echo.server.status import STATUS_CONNECTIONS
 from echo.testing import EventList, RunningServer, running_server
 from tests.authority import Authority
 from tests.server.test_status import get, status_port
