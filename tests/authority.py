@@ -50,7 +50,7 @@ class Authority:
         return TlsConfig(*self.issue("server", address=address), self.ca if clients else None)
 
     def trusting(self, name: str = "", *, days: int = 1) -> ssl.SSLContext:
-        """Give what a client needs; with a name it has a certificate of its own."""
+        """Return what a client needs; with a name it has a certificate of its own."""
         if not name:
             return trusting(self.ca)
         cert, key = self.issue(name, days=days)

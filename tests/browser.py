@@ -96,7 +96,7 @@ class Browser:
         self.ask("Emulation.setEmulatedMedia", features=wishes)
 
     def run(self, script: str) -> Any:
-        """Give the value of an expression in the page; of a promise, what it comes to."""
+        """Return the value of an expression in the page; of a promise, what it comes to."""
         answer = self.ask(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -120,7 +120,7 @@ class Browser:
         self.ask("Input.insertText", text=text)
 
     def picture(self) -> bytes:
-        """Give what is to be seen, as PNG."""
+        """Return what is to be seen, as PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ def planted(serve: Serve) -> Iterator[tuple[str, int]]:
 
 
 def reads(sock: socket.socket, size: int = READ) -> Iterator[bytes]:
-    """Give what comes, up to the end of the stream."""
+    """Return what comes, up to the end of the stream."""
     return iter(lambda: sock.recv(size), b"")
 
 

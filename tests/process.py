@@ -95,7 +95,7 @@ class DaemonProcess:
         return self._stderr.read_bytes()
 
     def client(self, timeout: float = 10) -> EchoClient:
-        """Give a client that is not connected yet."""
+        """Return a client that is not connected yet."""
         return EchoClient("127.0.0.1", self.port, timeout=seconds(timeout))
 
     def ready(self) -> None:
@@ -106,13 +106,13 @@ class DaemonProcess:
     # -- its log ------------------------------------------------------------------------
 
     def lines(self) -> list[vocabulary.Line]:
-        """Give the whole lines of the log, oldest file first."""
+        """Return the whole lines of the log, oldest file first."""
         older = sorted(self.log.parent.glob(self.log.name + ".*"), key=_age, reverse=True)
         data = b"".join(path.read_bytes() for path in [*older, self.log] if path.exists())
         return vocabulary.parse(data[: data.rfind(b"\n") + 1])
 
     def events(self, name: str) -> list[vocabulary.Line]:
-        """Give the lines of one event."""
+        """Return the lines of one event."""
         return [line for line in self.lines() if line["event"] == name]
 
     def wait_for(self, name: str, count: int = 1, timeout: float = 20) -> list[vocabulary.Line]:
@@ -137,7 +137,7 @@ class DaemonProcess:
         return sum(1 for _ in Path(f"/proc/{self.pid}/task").iterdir())
 
     def cpu_seconds(self) -> float:
-        """Give the processor time it has used."""
+        """Return the processor time it has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -147,7 +147,7 @@ class DaemonProcess:
         return sum(1 for row in _sockets() if row[1].endswith(port) and row[3] == CLOSE_WAIT)
 
     def listening(self) -> int:
-        """Give the port that it listens on, whatever its log says; 0 for none."""
+        """Return the port that it listens on, whatever its log says; 0 for none."""
         mine = {name for name in map(_target, Path(f"/proc/{self.pid}/fd").iterdir()) if name}
         ports = [
             int(row[1].rpartition(":")[2], 16)
@@ -227,14 +227,14 @@ def _faulty(fault: str) -> list[str]:
 
 
 def _target(link: Path) -> str:
-    """Say what a descriptor is, unless it is closed by now."""
+    """Return what a descriptor is, unless it is closed by now."""
     with suppress(OSError):
         return os.readlink(link)  # noqa: PTH115 - it is no path
     return ""
 
 
 def _sockets() -> list[list[str]]:
-    """Give the rows of the kernel's tables of TCP sockets."""
+    """Return the rows of the kernel's tables of TCP sockets."""
     tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
     return [row.split() for table in tables for row in table.splitlines()[1:]]
 
@@ -244,5 +244,5 @@ def _age(path: Path) -> int:
 
 
 def limits_of(process: DaemonProcess) -> dict[str, Any]:
-    """Give the limits in force."""
+    """Return the limits in force."""
     return dict(process.started["limits"])

@@ -183,7 +183,7 @@ class Visitor(EchoClient):
 
 
 def resident(pid: int) -> float:
-    """Give a process's resident memory, in MB."""
+    """Return a process's resident memory, in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
@@ -355,7 +355,7 @@ def strangers(soak: Soak, lines: list[vocabulary.Line]) -> list[str]:
 
 
 def disagreements(visit: Visit, line: vocabulary.Line) -> list[str]:
-    """Say what differs between one visit and its session's last line."""
+    """Return what differs between one visit and its session's last line."""
     found = []
     if line["reason"] not in visit.reasons | ANYWAY:
         found.append(f"{visit} ended by {line['reason']}")

@@ -162,5 +162,5 @@ def test_each_page_is_on_the_website() -> None:
     assert sorted([*shown, "README.md"]) == sorted(PAGES)
 
 
-if __name__ == "__main__":  # pragma: no cover - for whoever changes the vocabulary
+if __name__ == "__main__":  # pragma: no cover - for a change of the vocabulary
     print(event_table(), listed(*Reason), listed(*Refusal), listed(*Stop), sep="\n")  # noqa: T201

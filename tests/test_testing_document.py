@@ -74,7 +74,7 @@ def _flag(name: str, default: object) -> str:
 
 
 def _docstrings() -> list[str]:
-    """Give the texts below the fields of the dataclass."""
+    """Return the texts below the fields of the dataclass."""
     tree = ast.parse(Path(faults.__file__).read_text())
     (body,) = [n.body for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Faults"]
     pairs = pairwise(body)

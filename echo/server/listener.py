@@ -293,12 +293,12 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         self.close_request(request)
 
     def close_request(self, request: Any) -> None:
-        """Give the slot back, then the descriptor: a peer that sees the end may come again."""
+        """Release the slot, then close: a client that sees the end may come again at once."""
         self.slots.release(request)
         request.sock.close()
 
     def discard(self, connection: Any) -> None:
-        """Give a connection's slot and descriptor back past the hooks, of which one has failed."""
+        """Release a connection's slot and close it past the hooks, of which one has failed."""
         self.slots.release(connection)
         with suppress(OSError):
             socket.socket.close(connection.sock)

@@ -18,7 +18,7 @@ class Register:
     """The sessions that are alive, and the totals of all that have been.
 
     A session is in the register from `add`, before its thread is chosen, to `remove`, after its
-    last line in the log: whoever waits until the register is empty has every line. In between,
+    last line in the log: when the register is empty, every line is written. In between,
     `open` and `end` move its state on. Each happens once, whichever thread comes first, so that
     a stop and the session's own thread can't both write its last line.
     """

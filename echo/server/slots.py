@@ -86,7 +86,7 @@ class Slots:
             return self._count(connection, networks)
 
     def release(self, connection: Connection) -> None:
-        """Give the slot of a connection back, if it holds one."""
+        """Release the slot of a connection, if it holds one."""
         with self.lock:
             if connection.networks is None:
                 return

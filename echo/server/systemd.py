@@ -30,7 +30,7 @@ class BadDescriptor(ValueError):
 
 
 def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, socket.socket]:
-    """Give the listening sockets that this process was started with, by their names.
+    """Return the listening sockets that this process was started with, by their names.
 
     None where they are meant for another process. One without a name is called after its
     descriptor. Raises `BadDescriptor` where one is no listening TCP socket.
@@ -67,10 +67,10 @@ def _listening(fd: int, name: str) -> socket.socket:
 
 
 class Notifier:
-    """Tells the service manager how the daemon is; where there is none, nobody.
+    """Reports the daemon's state to its service manager, if there is one.
 
-    `watchdog` is the number of seconds within which it wants to hear `alive`, infinite where
-    it doesn't. What can't be sent is not: the daemon's work doesn't depend on it.
+    `watchdog` is the number of seconds within which the manager expects `alive`, infinite if it
+    doesn't. A message that can't be sent is dropped: the daemon's work doesn't depend on it.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -78,34 +78,34 @@ class Notifier:
         self._address = "\0" + path[1:] if path.startswith("@") else path
         self.watchdog = _watchdog(environ)
         self._status = ""
-        self._turns = -1
+        self._heartbeat = -1
         self._patience = SEND_TIMEOUT
 
     def __repr__(self) -> str:
         return f"<Notifier {self._address!r}, watchdog {self.watchdog:g} s>"
 
     def ready(self) -> None:
-        """Say that it serves, for the first time or again."""
+        """Report that it serves, for the first time or again."""
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """Say that it reads its files again; `ready` ends that."""
+        """Report that it reads its files again; `ready` ends that."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that it stops."""
+        """Report that it stops."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Give a line that `systemctl status` shows."""
+        """Send a line for `systemctl status` to show."""
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")
 
-    def alive(self, turns: int) -> None:
-        """Feed the watchdog, if the accept loop has turned since the last time."""
-        if self.watchdog < math.inf and turns != self._turns:
-            self._turns = turns
+    def alive(self, heartbeat: int) -> None:
+        """Feed the watchdog, if the accept loop has shown a sign of life since the last time."""
+        if self.watchdog < math.inf and heartbeat != self._heartbeat:
+            self._heartbeat = heartbeat
             self._send("WATCHDOG=1")
 
     def _send(self, *lines: str) -> None:

@@ -74,7 +74,7 @@ def test_files_that_can_not_be_used_are_a_configuration_error(
 def test_what_can_t_speak_tls_says_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: tuple[str, str]
 ) -> None:
-    """Who asks for both is told so at the start."""
+    """Asking for both is refused at the start, in one line."""
     cert, key = map(str, Authority(tmp_path / "tls").issue("one"))
     code = main(["serve", "--tls-cert", cert, "--tls-key", key, *flags])
     output = capsys.readouterr().err

@@ -580,7 +580,7 @@ def test_a_stopped_terminal_does_not_stop_the_load(server: RunningServer) -> Non
     leader, follower = pty.openpty()
     os.set_blocking(follower, False)
     with suppress(BlockingIOError):
-        while True:  # until it takes no more: whoever writes then waits
+        while True:  # until it takes no more, so that the writer waits
             os.write(follower, bytes(4096))
     os.set_blocking(follower, True)
     try:

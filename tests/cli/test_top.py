@@ -377,7 +377,7 @@ def url() -> Iterator[str]:
 
 
 def url_of(process: DaemonProcess) -> str:
-    """Say where a daemon's pages are."""
+    """Return where a daemon's pages are."""
     return f"http://127.0.0.1:{status_port(process)}"
 
 
@@ -405,7 +405,7 @@ def shows(terminal: Terminal, *words: str) -> None:
 
 
 def resized(terminal: Terminal, width: int, height: int) -> None:
-    """Give the terminal another size, as a window does."""
+    """Resize the terminal, as a window does."""
     fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
     terminal.process.send_signal(signal.SIGWINCH)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def silent(host: str, port: int = 0) -> Iterator[int]:
-    """Listen with a full backlog: the system drops whoever else wants to connect."""
+    """Listen with a full backlog: the system drops further connections."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((host, port), family=family(host)))
         listener.listen(0)

@@ -133,7 +133,7 @@ def test_there_are_no_rates_between_two_daemons(later: Snapshot) -> None:
 
 
 def sessions() -> list[LiveSession]:
-    """Give three sessions."""
+    """Return three sessions."""
     rows = [
         {**ROW, "session_id": "a-1", "peer_ip": "192.0.2.7", "fd": 9, "received_bytes": 5},
         {**ROW, "session_id": "a-2", "peer_ip": "192.0.2.8", "fd": 8, "received_bytes": 5},

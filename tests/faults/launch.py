@@ -38,7 +38,7 @@ def keepalive(numbers: str) -> None:
 
 
 def queue(size: str) -> None:
-    """Give the log's queue room for fewer bytes."""
+    """Limit the log's queue to fewer bytes."""
     limits.LOG_QUEUE_BYTES = int(size)
 
 
@@ -188,7 +188,7 @@ def mortal(name: str) -> None:
 
 
 def impatient(_: str) -> None:
-    """Give an accept loop up after two looks."""
+    """Give a thread up after two looks without a sign of life."""
     from echo.server import watchdog
 
     watchdog.PATIENCE = 2

@@ -66,7 +66,7 @@ class Pipe:
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[Pipe]:
-    """Give a pipe whose reader doesn't read by itself."""
+    """Return a pipe whose reader doesn't read by itself."""
     stalled = Pipe(tmp_path / "pipe")
     yield stalled
     stalled.close()

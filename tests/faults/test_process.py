@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def faketime_library() -> str:
-    """Give the library that lies about the wall clock."""
+    """Return the library that lies about the wall clock."""
     need("faketime")
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not found:

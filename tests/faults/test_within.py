@@ -74,7 +74,7 @@ class Late:
 
 
 def late(server: EchoServer, error: Exception | None = None) -> Late:
-    """Give a server such threads."""
+    """Replace the threads of a server by such, and return them."""
     threads = Late(error)
     server.session_threads = threads  # type: ignore[assignment]
     return threads

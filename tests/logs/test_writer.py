@@ -614,7 +614,7 @@ def test_a_stream_is_somebody_else_s_to_close() -> None:
 
 @pytest.fixture
 def event_log() -> Iterator[tuple[EventLog, Memory]]:
-    """Give an event log in memory; structlog is itself again afterwards."""
+    """Return an event log in memory; structlog is itself again afterwards."""
     sink = Memory()
     log = EventLog(LogWriter(sink), level="info")
     yield log, sink

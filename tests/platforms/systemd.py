@@ -87,7 +87,7 @@ def test_both_kinds_of_service_run_on_one_system(machine: Machine) -> None:
 def test_a_client_that_waits_for_a_bad_configuration_is_served_after_the_mend(
     machine: Machine,
 ) -> None:
-    """The socket stays while echod can't start; a restart serves on it whoever waits there."""
+    """The socket stays while echod can't start; a restart serves the clients that wait there."""
     machine.run("systemctl", "enable", "--now", "echod.socket")
     machine.drop_in("echod.service", "[Service]\nEnvironment=ECHOD_MAX_SESSIONS=lots\n")
     enter = ("nsenter", f"--target={machine.pid}", "--all")

@@ -64,7 +64,7 @@ def test_a_stop_drains(daemon: Start, number: int) -> None:
 
 
 def blocked(process: DaemonProcess) -> socket.socket:
-    """Give a session that is stuck in a send: its peer has stopped reading."""
+    """Return a session that is stuck in a send: its peer has stopped reading."""
     sock = socket.create_connection(("127.0.0.1", process.port))
     sock.settimeout(0.3)
     with pytest.raises(TimeoutError):

@@ -53,7 +53,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
 
 
 def payload(size: int, seed: int) -> bytes:
-    """Give bytes in which a lost, repeated or swapped piece shows."""
+    """Return bytes in which a lost, repeated or swapped piece shows."""
     block = bytes((seed + i * 7 + i // 251) % 256 for i in range(min(size, 64_007)))
     return (block * (size // max(len(block), 1) + 1))[:size]
 
@@ -133,7 +133,7 @@ def test_a_client_that_takes_its_time(server: RunningServer) -> None:
 
 
 def test_a_talk_ends_with_the_drain(serve: Serve) -> None:
-    """A client that never pauses doesn't keep the bell from being heard."""
+    """A client that never pauses doesn't hold up a drain."""
     with serve() as server, EchoClient(*server.address) as client:
         for _ in range(100):
             client.echo(b"again")

@@ -549,7 +549,7 @@ def test_axe_finds_nothing_among_thousands(browser: Browser, axe: str) -> None:
 
 
 def violations(browser: Browser, axe: str) -> list[tuple[str, str]]:
-    """Give each rule that the open page breaks, with the first place."""
+    """Return each rule that the open page breaks, with the first place."""
     browser.run(axe)
     report = browser.run("axe.run().then(found => found.violations)")
     return [(rule["id"], rule["nodes"][0]["html"]) for rule in report]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """Give two connected TCP sockets."""
+    """Return two connected TCP sockets."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         left = socket.create_connection(listener.getsockname())
         right, _ = listener.accept()

@@ -113,7 +113,7 @@ class Clients(RuleBasedStateMachine):
         self.reasons.append(reason)
 
     def counts(self) -> dict[int, tuple[int, int]]:
-        """Give received and sent bytes of the server's live sessions, by the peer's port."""
+        """Return received and sent bytes of the server's live sessions, by the peer's port."""
         return {
             session.peer_port: (session.received_bytes, session.sent_bytes)
             for session in self.running.server.sessions.live()

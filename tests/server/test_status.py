@@ -147,7 +147,7 @@ def test_a_format_that_nobody_knows_is_answered_with_the_plain_one() -> None:
 
 
 def status_port(process: DaemonProcess) -> int:
-    """Give the port of a daemon's status pages, as its first line says."""
+    """Return the port of a daemon's status pages, as its first line says."""
     assert process.started["status_host"] == "127.0.0.1"
     return int(process.started["status_port"])
 
@@ -235,7 +235,7 @@ BIG = bytes(BEYOND_BUFFERS)
 
 @pytest.fixture
 def log() -> EventList:
-    """Give a log for a status server."""
+    """Return a log for a status server."""
     return EventList()
 
 

@@ -62,14 +62,14 @@ class Manager:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    """Give a service manager to notify."""
+    """Return a service manager to notify."""
     there = Manager(str(tmp_path / "notify"))
     with closing(there.sock):
         yield there
 
 
 def environment(manager: Manager, **more: str) -> dict[str, str]:
-    """Give what a service of this manager finds in its environment."""
+    """Return what a service of this manager finds in its environment."""
     return {"NOTIFY_SOCKET": manager.path, **more}
 
 
@@ -129,7 +129,7 @@ def test_a_manager_that_is_gone_is_no_harm(daemon: Start, tmp_path: Path) -> Non
 
 
 def fill(manager: Manager) -> None:
-    """Send the manager messages until it has no room for another, whoever sends it."""
+    """Send the manager messages until it has no room for another one."""
     with suppress(BlockingIOError):
         while True:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -226,7 +226,7 @@ def test_the_watchdog_is_for_whom_it_names(environ: Mapping[str, str], wanted: f
 
 
 def listening(host: str = "127.0.0.1") -> socket.socket:
-    """Give a listening socket, as a socket unit's is."""
+    """Return a listening socket, as a socket unit's is."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.create_server((host, 0), family=family, backlog=512)
     sock.set_inheritable(True)
@@ -326,7 +326,7 @@ def test_two_sockets_for_the_echo_are_one_too_many(tmp_path: Path) -> None:
 
 
 def unix_socket(folder: Path) -> socket.socket:
-    """Give a listening socket that is not TCP's."""
+    """Return a listening socket that is not TCP's."""
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(folder / "unix"))
     sock.listen()
@@ -437,7 +437,7 @@ def test_a_reload_rereads_the_certificate(daemon: Start, tmp_path: Path) -> None
 
 
 def shown(process: DaemonProcess, authority: Authority) -> bytes:
-    """Give the certificate that the daemon shows."""
+    """Return the certificate that the daemon shows."""
     context = authority.trusting()
     address = ("127.0.0.1", process.port)
     with EchoClient(*address, timeout=seconds(20), tls=context) as client:

@@ -179,7 +179,7 @@ class Tap:
         return rest
 
     def records(self) -> list[int]:
-        """Give the types of all records; bytes that are in none fail."""
+        """Return the types of all records; bytes that are in none fail."""
         types, rest = [], self.wire
         while rest:
             assert rest[0] in {20, 21, 22, 23}, f"plaintext: {rest[:40]!r}"
@@ -373,7 +373,7 @@ def test_a_drain_ends_a_handshake(authority: Authority) -> None:
 
 
 class SlowTap(Tap):
-    """Begins to read when its buffer is full: whoever sends has had to wait by then."""
+    """Begins to read when its buffer is full, so that the sender has had to wait by then."""
 
     patient = True
 

@@ -136,7 +136,7 @@ def _flags(command: str) -> list[str]:
 
 @contextmanager
 def extra(command: str) -> Iterator[None]:
-    """Say how to install what a command needs, where it is missing."""
+    """Report how to install what a command needs, where it is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
