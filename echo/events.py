@@ -114,7 +114,7 @@ SERVER_ERROR = Event(
     "server.error",
     "error",
     "a fault in the daemon, contained; `where` says in what, `exception` holds the traceback; "
-    "with `count` the line stands for so many that were the same",
+    "`count`, where it is there, is how many equal faults the line stands for",
     ("error", "where"),
     ("exception", "count"),
 )

@@ -1,4 +1,4 @@
-"""The daemon's wing: one listening socket, and one more for each client."""
+"""The daemon: one listening socket, and one more for each client."""
 
 from echo.server import preload as preload
 from echo.server.handler import EchoHandler

@@ -63,7 +63,7 @@ class Signals:
         if self._stops:
             return self._stops.popleft()
         try:
-            number = self._reader.recv(1)[0]  # the others wait for their turn
+            number = self._reader.recv(1)[0]  # the others wait for the next call
         except BlockingIOError:
             return None
         name = signal.Signals(number).name if number else None

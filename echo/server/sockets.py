@@ -16,8 +16,8 @@ from echo.server.waiting import Waiter
 KIB = 1024
 # Seconds idle, seconds between probes, probes: a peer that vanished is found in two minutes.
 KEEPALIVE = (60, 10, 6)
-# A closing socket that still has input to come drops this much of it, for so many seconds at
-# the most: closing at once would send a reset, which destroys echo that is still on its way.
+# A closing socket that still has input to come drops this much of it, and for this many seconds
+# at the most: closing at once would send a reset, which destroys echo that is still on its way.
 LINGER_TIMEOUT = 1.0
 LINGER_BYTES = 16 * 1024 * KIB
 # All lingering sessions drop their input into this one buffer, whose content nobody reads.

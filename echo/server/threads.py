@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Job = tuple[Callable[..., None], tuple[Any, ...]]
 
-# Idle threads that are kept for ever, and how many seconds those beyond them wait for work.
+# Idle threads that are kept for ever, and how many seconds any others wait for work.
 SPARE_THREADS = 32
 SPARE_THREAD_TIMEOUT = 8.0
 
@@ -20,7 +20,7 @@ class SessionThreads:
     """A pool of threads that grows when none is idle, and shrinks when many are.
 
     The thread that became idle last works first, so that the others can end: `spare` of them
-    stay for good, those beyond end after `timeout` seconds without work. They are daemon
+    stay for good, any others end after `timeout` seconds without work. They are daemon
     threads: who needs the jobs to be over waits for what they do, not for the threads.
 
     >>> done = threading.Event()

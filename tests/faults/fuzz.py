@@ -1,6 +1,6 @@
 """What must take any bytes: each target fails by raising.
 
-A parser of input that others can write joins `TARGETS` when it joins the house.
+A parser of input that others can write joins `TARGETS` when it is added to the project.
 """
 
 from __future__ import annotations
