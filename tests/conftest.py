@@ -37,6 +37,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("echo")
 
 
+# What a Python's version hardly changes is tested with one: the command line, the reading of
+# logs, the pages in a browser, the deployment files.
+ONCE = ("tests/cli/", "tests/logs/", "tests/deploy/", "tests/server/test_page.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that one Python does for all."""
+    for item in items:
+        if item.path.relative_to(config.rootpath).as_posix().startswith(ONCE):
+            item.add_marker("once")
+
+
 # A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

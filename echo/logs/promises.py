@@ -265,10 +265,10 @@ WITH stamped AS (
     WHERE timestamp IS NOT NULL AND event NOT IN ('{LOG_DROPPED.name}', '{LOG_REOPENED.name}')
           AND NOT (event = '{SERVER_ERROR.name}' AND coalesce("where", '') = 'log')
 ), steps AS (
-    SELECT row, timestamp, event, run_id, lag(row) OVER () AS row_before,
-           lag(timestamp) OVER () AS before, lag(run_id) OVER () AS run_before,
-           lead(row) OVER () AS row_after, lead(timestamp) OVER () AS after
-    FROM stamped
+    SELECT row, timestamp, event, run_id, lag(row) OVER in_order AS row_before,
+           lag(timestamp) OVER in_order AS before, lag(run_id) OVER in_order AS run_before,
+           lead(row) OVER in_order AS row_after, lead(timestamp) OVER in_order AS after
+    FROM stamped WINDOW in_order AS (ORDER BY row)
 )
 SELECT row, timestamp, before, row_before, row_after, coalesce(after >= before, false),
        epoch(before) - epoch(timestamp), coalesce(run_id, run_before)

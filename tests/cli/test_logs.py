@@ -800,7 +800,7 @@ def test_a_missing_extra_is_one_line_that_installs_it(
     assert main(["logs", *arguments, str(log)]) == 1
     err = capfd.readouterr().err
     assert f"{module} is not installed: {sys.executable} -m pip install " in err
-    assert err.endswith("[logs]'\n")
+    assert "echo-daemon[logs]" in err or err.endswith("[logs]'\n")
 
 
 def test_show_and_the_daemon_need_no_extra(log: Path) -> None:
