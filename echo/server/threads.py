@@ -40,7 +40,12 @@ class SessionThreads:
         self._closed = False
 
     def __repr__(self) -> str:
-        return f"<SessionThreads {len(self._parked)} idle, {self._started} started>"
+        return f"<SessionThreads {self.idle} idle, {self._started} started>"
+
+    @property
+    def idle(self) -> int:
+        """How many threads wait for work."""
+        return len(self._parked)
 
     def run(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call `function` in an idle thread, or in a new one; it has to handle its exceptions.
