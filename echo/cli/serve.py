@@ -304,7 +304,7 @@ def _status(
                 pages,
                 log=server.log,
                 names={settings.status_host},
-                each_turn=live.history.tick,
+                each_iteration=live.history.tick,
             )
             stack.enter_context(status)
         except UnicodeError as error:

@@ -178,5 +178,4 @@ class LogWriter:
         except Exception as error:  # noqa: BLE001 - the old one goes on, whatever it is
             event = SERVER_ERROR
             fields = {"error": f"{type(error).__name__}: {error}", "where": "log"}
-        with self._lock:
-            self._append(own_line(event, **fields))
+        self.put(own_line(event, **fields))

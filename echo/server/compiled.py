@@ -60,5 +60,6 @@ class CompiledHandler(EchoHandler):
             if not (chunk := self.receive()):
                 return
             self.send_back(chunk)
+        self.session.peer_ended = end == compiled_loop.END_OF_STREAM
         if end != compiled_loop.END_OF_STREAM:
             raise SessionEnd(REASONS[end])

@@ -93,6 +93,9 @@ class Daemon:
             reason = self._serve()
             self.server.start_draining()
             self.server.cut()
+            if self.status is not None:  # it writes to the log, too
+                self.status.shutdown()
+                self.status.flush_shared_lines()
             self.server.flush_shared_lines()
             self.server.emit(
                 events.SERVER_STOPPED,

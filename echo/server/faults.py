@@ -239,6 +239,8 @@ class FaultyServer(EchoServer):
     def server_bind(self) -> None:
         """Bind by number: a port that the system picked is lost when listening stops."""
         super().server_bind()
+        if self._ready is not None:  # it has its number already
+            return
         self.socket.close()
         self.socket = socket.socket(self.address_family, self.socket_type)
         super().server_bind()

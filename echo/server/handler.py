@@ -117,6 +117,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
                 continue
             counts.received_bytes += count
             chunk = self.buffer[:count]
+            self.session.peer_ended = not count
             if flags[PAYLOAD] and count:
                 self.show(chunk)
             if count == len(self.buffer) < self.server.limits.buffer_size:
@@ -126,7 +127,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
 
     def send_back(self, chunk: ReadableBuffer) -> None:
         """Send all of `chunk`: one `send` may take less than it was given."""
-        chunk = memoryview(chunk)
+        chunk = memoryview(chunk).cast("B")
         while chunk:
             try:
                 sent = self.request.send(chunk)

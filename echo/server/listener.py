@@ -143,8 +143,8 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             if self._stopping:
                 return
             self._loop_over.clear()
-        waiter = Waiter(self.socket, self._stop)
         try:
+            waiter = Waiter(self.socket, self._stop)
             while not self._stopping:
                 if waiter.readable(poll_interval):
                     self._accept_batch()
@@ -268,7 +268,7 @@ class ListeningServer(socketserver.ThreadingTCPServer):
         """Call `handle_error`, and report an exception of that, too."""
         try:
             self.handle_error(request, client_address)
-        except Exception as error:  # noqa: BLE001 - an overridden hook may raise anything
+        except BaseException as error:  # noqa: BLE001 - an overridden hook may raise anything
             self.report(error, "handle_error")
 
     def report(self, error: BaseException, where: str) -> None:
@@ -299,9 +299,11 @@ class ListeningServer(socketserver.ThreadingTCPServer):
 
     def discard(self, connection: Any) -> None:
         """Release a connection's slot and close it past the hooks, of which one has failed."""
-        self.slots.release(connection)
-        with suppress(OSError):
-            socket.socket.close(connection.sock)
+        if isinstance(connection, Connection):
+            self.slots.release(connection)
+            connection = connection.sock
+        with suppress(OSError):  # what an overridden `get_request` returns is closed as it is
+            socket.socket.close(connection)
 
     def server_close(self) -> None:
         """Close the listening socket, and write what is left of shared lines."""

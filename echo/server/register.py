@@ -38,10 +38,12 @@ class Register:
         with self._lock:
             return list(self._live.values())
 
-    def add(self, session: Session) -> None:
-        """Put a session into the register."""
+    def add(self, session: Session) -> bool:
+        """Put a session into the register; return False if no more are taken."""
         with self._lock:
-            self._live[session.session_id] = session
+            if not self._is_last:
+                self._live[session.session_id] = session
+            return not self._is_last
 
     def open(self, session: Session) -> bool:
         """Count a session as accepted; return False if it has been ended before."""

@@ -38,7 +38,7 @@ from echo.server.register import Register
 from echo.server.session import DRAINING, PAYLOAD, Session, SessionEnd, SessionOver
 from echo.server.shared_lines import SharedLines
 from echo.server.slots import Slots
-from echo.server.sockets import BROKEN, linger
+from echo.server.sockets import BROKEN, is_gone, linger
 from echo.server.threads import SessionThreads
 from echo.server.tuning import ANYWHERE, Pin
 from echo.server.waiting import Wakeup
@@ -51,10 +51,11 @@ if TYPE_CHECKING:
     from echo.server.proxy import Proxies
     from echo.server.tls import TlsConfig
 
-# Ends at which the peer may still be sending. After its own end of stream it sends no more,
-# after a write time-out or a broken connection nobody reads.
+# Ends at which the peer may still be sending and reading, unless its own end of stream was read.
+# After a write time-out or a broken connection nobody reads.
 LINGERING = frozenset(
     {Reason.BYTE_LIMIT, Reason.DRAINED, Reason.IDLE_TIMEOUT, Reason.SESSION_TIMEOUT}
+    | {Reason.EOF, Reason.ERROR}  # a handler may return, or fail, before the peer has ended
     | {Reason.TLS_ERROR}  # the alert that says what is wrong must arrive
 )
 # Seconds within which refusals for one reason share one line in the log.
@@ -80,8 +81,9 @@ class EchoServer(ListeningServer):
     a `logging.Logger`; structlog's configuration, signals and all else that belongs to the process
     are left alone.
 
-    Raises `OSError` when the address can't be resolved or bound. The listening socket lives
-    from here to `server_close`, which a `with` block calls.
+    Raises `OSError` when the address can't be resolved or bound, and `ValueError` for TLS with
+    the compiled loop. The listening socket lives from here to `server_close`, which a `with`
+    block calls.
 
     >>> import threading
     >>> import structlog
@@ -109,6 +111,8 @@ class EchoServer(ListeningServer):
         proxies: Proxies | None = None,
         tls: TlsConfig | None = None,
     ) -> None:
+        if tls is not None and getattr(handler, "loop", "python") == "compiled":
+            raise ValueError("the compiled loop can't speak TLS: use EchoHandler")
         self.proxies = proxies
         self.tls = tls
         self.limits = limits or Limits()
@@ -207,7 +211,9 @@ class EchoServer(ListeningServer):
 
     def process_request(self, session: Any, client_address: Any) -> None:
         """Hand a session to a thread of its own."""
-        self.sessions.add(session)
+        if not self.sessions.add(session):  # a drain began meanwhile
+            self.close_request(session)
+            return
         try:
             self.session_threads.run(self.attend, session, client_address)
         except BaseException as error:
@@ -250,7 +256,7 @@ class EchoServer(ListeningServer):
         except TlsError as error:
             reason, session.detail = Reason.TLS_ERROR, str(error)
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            broken = isinstance(error, OSError) and error.errno in BROKEN
+            broken = isinstance(error, OSError) and error.errno in BROKEN and is_gone(session.sock)
             reason, failure = (Reason.RESET, None) if broken else (Reason.ERROR, error)
         session.reason = reason
         try:
@@ -285,9 +291,21 @@ class EchoServer(ListeningServer):
         session.peer_ip, session.peer_port = peer
         refusal = self.slots.assign(session)
         if refusal is not None:
+            self._refuse(session, refusal)  # before a stop may find the register empty
             self.sessions.end(session, Reason.ERROR)  # it has no lines: it was never opened
-            self._refuse(session, refusal)
             raise SessionOver
+
+    def discard(self, connection: Any) -> None:
+        """Release a session's slot and close it past the hooks, of which one has failed.
+
+        A session that has a thread by now is only shut down: its thread closes the socket.
+        """
+        if getattr(connection, "thread", 0) in (0, threading.get_native_id()):
+            super().discard(connection)
+            return
+        with self.slots.lock:
+            if connection.networks is not None:
+                connection.shut_down()
 
     def process_request_thread(self, session: Any, client_address: Any) -> None:
         """Let the handler serve its client."""
@@ -304,12 +322,13 @@ class EchoServer(ListeningServer):
             handler(session, client_address, self)
             return
         session.stream.settimeout(self.limits.idle_timeout or None)
+        sock = CountingSocket(session)
         try:
-            handler(CountingSocket(session), client_address, self)
+            handler(sock, client_address, self)
         except TimeoutError as error:
-            if error.errno is None:  # the socket's own, not the network's
-                raise SessionEnd(Reason.IDLE_TIMEOUT) from error
-            raise
+            if sock.timed_out is None:
+                raise
+            raise SessionEnd(sock.timed_out) from error
         if self.draining:
             raise SessionEnd(Reason.DRAINED)
 
@@ -317,7 +336,7 @@ class EchoServer(ListeningServer):
         """Close a session's socket; where the peer may still be sending, linger first."""
         if self.tls is not None:
             self.tls.say_goodbye(session)
-        if session.reason in LINGERING:
+        if session.reason in LINGERING and not session.peer_ended:
             linger(session.sock)
         self.close_request(session)
 
@@ -326,14 +345,16 @@ class EchoServer(ListeningServer):
         line = self.sessions.end(session, reason)
         if line is None:
             return
-        if failure is not None:
-            try:
-                raise failure
-            except BaseException:  # noqa: BLE001 - it is being handled for `handle_error`
-                self.contain(session, (session.peer_ip, session.peer_port))
-        self.ends.append(line)
-        self.emit(events.SESSION_CLOSED, **line)
-        self.sessions.remove(session)
+        try:
+            if failure is not None:
+                try:
+                    raise failure
+                except BaseException:  # noqa: BLE001 - it is being handled for `handle_error`
+                    self.contain(session, (session.peer_ip, session.peer_port))
+        finally:
+            self.ends.append(line)
+            self.emit(events.SESSION_CLOSED, **line)
+            self.sessions.remove(session)
 
     # -- the end ------------------------------------------------------------------------
 

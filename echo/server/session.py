@@ -64,8 +64,9 @@ class Counts:
 class Session(Connection):
     """The facts of one session.
 
-    Each has one owner. Its own thread counts the bytes and sets `reason` when the handler has
-    ended; the register moves `state`; a stop sets `cut`. All other threads only read.
+    Each has one owner. The thread that echoes for it counts the bytes; its own thread sets
+    `reason` when the handler has ended; the register moves `state`; a stop sets `cut`. All
+    other threads only read.
     """
 
     session_id: str
@@ -76,6 +77,7 @@ class Session(Connection):
     # A compiled loop replaces these counts with its own, which are read by the same names.
     counts: Any = field(default_factory=Counts)
     reason: Reason | None = None  # why its handler has ended, once it has
+    peer_ended: bool = False  # its end of stream was read
     cut: bool = False  # a stop has shut its socket down
     tls_socket: TlsSocket | None = None
     # What only some sessions have in their lines, by the log's names.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-# Different keys that are told apart at once: more of them share the line of the last.
+# Different keys that are told apart; any more of them share the line of the last.
 MOST_KEYS = 64
 
 

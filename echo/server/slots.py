@@ -13,7 +13,7 @@ from echo.events import Refusal
 if TYPE_CHECKING:
     import socket
 
-# Whoever has one IPv6 address has a whole /64, and customers are given a /56 or a /48
+# An IPv6 host has a whole /64, and customers are given a /56 or a /48
 # (RFC 6177). Each of these networks is a peer, and the wider ones may have this many times
 # as much as a single peer.
 _PREFIXES = ((64, 1), (56, 2), (48, 4))

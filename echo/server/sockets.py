@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import ipaddress
+import select
 import socket
 import termios
 from array import array
@@ -138,6 +139,15 @@ def set_session_options(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+def is_gone(sock: socket.socket) -> bool:
+    """Return whether a connection is over on both sides, as after a reset."""
+    if sock.fileno() < 0:
+        return False
+    ends = select.poll()
+    ends.register(sock, 0)
+    return bool(ends.poll(0))
+
+
 def unsent(sock: socket.socket) -> int:
     """Return how many bytes wait to be sent or to be acknowledged."""
     count = array("i", [0])
@@ -153,6 +163,8 @@ def linger(
     Closing a socket while input is unread sends a reset, and a reset destroys what the peer has
     not read yet of the echo. All this is below any TLS: the input isn't decrypted.
     """
+    if sock.fileno() < 0:  # the handler has closed it
+        return
     deadline = Deadline(seconds)
     waiter = Waiter(sock)
     try:

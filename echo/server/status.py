@@ -148,7 +148,7 @@ class StatusServer(ListeningServer):
 
     `timeout` is in seconds, from a connection's acceptance to its end. On a loopback address it
     answers requests for an address, for `localhost` or for one of `names`. Its accept thread
-    calls `each_turn` twice a second or more often. Raises `OSError` when the address can't be
+    calls `each_iteration` twice a second or more often. Raises `OSError` when the address can't be
     bound.
 
     Of its `connections` slots one peer gets at most three quarters. Once half are taken, each new
@@ -170,11 +170,11 @@ class StatusServer(ListeningServer):
         connections: int = STATUS_CONNECTIONS,
         timeout: float = STATUS_TIMEOUT,
         names: Collection[str] = (),
-        each_turn: Callable[[], None] = lambda: None,
+        each_iteration: Callable[[], None] = lambda: None,
     ) -> None:
         self.pages = pages
         self.names = names
-        self.each_turn = each_turn
+        self.each_iteration = each_iteration
         self.seconds = timeout
         self._open: list[Exchange] = []  # the oldest first; the accept thread's own
         self._released = threading.Event()  # a slot, since the accept thread last looked
@@ -240,7 +240,7 @@ class StatusServer(ListeningServer):
     def service_actions(self) -> None:
         """Write the lines that are due; do what recurs."""
         super().service_actions()
-        self.each_turn()
+        self.each_iteration()
 
     # -- an exchange's own thread -------------------------------------------------------
 

@@ -21,7 +21,7 @@ class SessionThreads:
 
     The thread that became idle last works first, so that the others can end: `spare` of them
     stay for good, any others end after `timeout` seconds without work. They are daemon
-    threads: who needs the jobs to be over waits for what they do, not for the threads.
+    threads: wait for what the jobs do, not for the threads.
 
     >>> done = threading.Event()
     >>> threads = SessionThreads()

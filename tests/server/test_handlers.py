@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import socketserver
 import threading
+from array import array
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from echo import EchoHandler, Limits
+from echo import EchoHandler, EchoServer, Limits
 from echo.testing import running_server
 from tests.conftest import check_events
 from tests.waiting import seconds, wait_until
@@ -218,3 +220,158 @@ def test_a_protocol_on_the_echo_handler_drains() -> None:
                 assert sock.recv(1) == b""
 
     assert closing_line(server)["reason"] == "drained"
+
+
+class Refuses(EchoHandler):
+    """A handler that answers and returns, whatever the peer still sends."""
+
+    def handle(self) -> None:
+        """Answer the first bytes with more than fits into a buffer."""
+        self.receive()
+        self.send_back(b"x" * 2_000_000)
+
+
+class StockRefuses(socketserver.StreamRequestHandler):
+    """The same for socketserver's own."""
+
+    def handle(self) -> None:
+        """Answer the first bytes."""
+        self.rfile.read1(1)
+        self.wfile.write(b"x" * 2_000_000)
+
+
+@pytest.mark.parametrize("handler", [Refuses, StockRefuses])
+def test_an_answer_is_not_lost_when_a_handler_returns_early(
+    handler: type[socketserver.BaseRequestHandler],
+) -> None:
+    """Input that nobody reads is dropped, so that no reset destroys what was sent."""
+    with running_server(handler=handler) as server:
+        with socket.create_connection(server.address, seconds(10)) as sock:
+            sock.sendall(bytes(100_000))
+            answer = b"".join(iter(lambda: sock.recv(65536), b""))
+        closed = closing_line(server)
+
+    assert len(answer) == 2_000_000
+    assert (closed["reason"], closed["sent_bytes"]) == ("eof", 2_000_000)
+
+
+class Wide(EchoHandler):
+    """A handler that sends a buffer whose items are larger than a byte."""
+
+    def handle(self) -> None:
+        """Send it once."""
+        self.send_back(array("i", range(1_000_000)))
+
+
+def test_a_buffer_of_any_items_is_sent_whole() -> None:
+    """Bytes count, not items."""
+    with running_server(handler=Wide) as server:
+        answer = talk(server, b"")
+
+    assert answer == array("i", range(1_000_000)).tobytes()
+
+
+class EverySocketCall(socketserver.BaseRequestHandler):
+    """A handler that uses what a socket has beside `recv` and `send`."""
+
+    def handle(self) -> None:
+        """Receive and send in every way."""
+        buffer = bytearray(3)
+        with self.request as sock:
+            sock.recv_into(buffer, nbytes=3)
+            sock.recvfrom(3)
+            sock.recvfrom_into(buffer)
+            sock.recvmsg(3)
+            sock.recvmsg_into([buffer])
+            sock.sendmsg([b"abc", b"def"])
+            sock.sendto(b"ghi", self.client_address)
+
+
+def test_every_call_of_a_socket_is_counted() -> None:
+    """Whichever calls a handler uses, the log has the bytes."""
+    with running_server(handler=EverySocketCall) as server:
+        answer = talk(server, b"x" * 15)
+        closed = closing_line(server)
+
+    assert answer == b"abcdefghi"
+    assert (closed["received_bytes"], closed["sent_bytes"]) == (15, 9)
+
+
+class Backend(socketserver.BaseRequestHandler):
+    """A handler whose own business fails as a network does."""
+
+    error: OSError
+
+    def handle(self) -> None:
+        """Fail."""
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError("the database"), ConnectionRefusedError(errno.ECONNREFUSED, "refused")]
+)
+def test_an_error_that_is_not_the_session_s_is_an_error(error: OSError) -> None:
+    """A time-out or a refusal of something else is no end of the peer's."""
+    Backend.error = error
+    with running_server(handler=Backend) as server:
+        talk(server, b"")
+        (reported,) = server.log.wait_for("server.error")
+        closed = closing_line(server)
+
+    assert closed["reason"] == "error"
+    assert type(error).__name__ in reported["error"]
+
+
+class NeverReads(socketserver.BaseRequestHandler):
+    """A handler that sends without end."""
+
+    def handle(self) -> None:
+        """Send."""
+        while True:
+            self.request.sendall(bytes(65536))
+
+
+def test_a_peer_that_takes_nothing_is_a_write_time_out() -> None:
+    """A send of a handler's own that stalls is named as what it is."""
+    with running_server(handler=NeverReads, limits=Limits(idle_timeout=0.3)) as server:
+        with socket.create_connection(server.address, seconds(10)):
+            closed = closing_line(server)
+
+    assert closed["reason"] == "write_timeout"
+
+
+class Leaves(EchoServer):
+    """A server whose report of an error ends the thread."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """End."""
+        del request, client_address
+        raise SystemExit
+
+
+class Fails(EchoHandler):
+    """A handler that fails at once."""
+
+    def handle(self) -> None:
+        """Fail."""
+        raise LookupError
+
+
+def test_a_report_that_ends_the_thread_leaves_no_session() -> None:
+    """The last line is written, and the register is empty, whatever `handle_error` raises."""
+    with running_server(handler=Fails, server_class=Leaves) as server:
+        talk(server, b"")
+        closed = closing_line(server)
+        wait_until(lambda: not server.sessions)
+
+    assert closed["reason"] == "error"
+
+
+def test_the_compiled_loop_refuses_tls(authority: Authority) -> None:
+    """It would echo what is encrypted."""
+
+    class Compiled(EchoHandler):
+        loop = "compiled"
+
+    with pytest.raises(ValueError, match="can't speak TLS"):
+        EchoServer(("127.0.0.1", 0), Compiled, tls=authority.certificates())

@@ -14,7 +14,6 @@ from echo import EchoClient, Limits
 from echo.deadline import Deadline
 from echo.limits import BadLimit
 from echo.server.waiting import Waiter
-from echo.testing import running_server
 from tests.conftest import check_events
 from tests.waiting import seconds, wait_until
 
@@ -112,11 +111,11 @@ def test_a_peer_that_never_reads_is_ended(serve: Serve) -> None:
     assert closed["sent_bytes"] < closed["received_bytes"]
 
 
-def test_the_write_timeout_lasts_as_long_as_it_says() -> None:
+def test_the_write_timeout_lasts_as_long_as_it_says(serve: Serve) -> None:
     """It counts from the last byte that the peer's system took: not twice as long."""
     patience = seconds(2)
     limits = Limits(write_timeout=patience)
-    with running_server(limits=limits) as server:
+    with serve(limits=limits) as server:
         with socket.create_connection(server.address, seconds(10)) as sock:
             flood(sock)
         closed = server.log.wait_for("session.closed")[0]

@@ -153,3 +153,55 @@ def test_the_standard_library_s_logger_takes_the_events(caplog: pytest.LogCaptur
     assert [message.split()[0] for message in messages] == ["session.accepted", "session.closed"]
     assert "reason" in messages[1]
     assert server.log_failures == 0
+
+
+class Raw(EchoServer):
+    """A server whose hook returns the accepted socket itself."""
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept as socketserver does."""
+        return self.socket.accept()
+
+
+class FailsLate(EchoServer):
+    """A server whose hook fails after a session was handed over."""
+
+    def process_request(self, session: Any, client_address: Any) -> None:
+        """Hand it over, and fail."""
+        super().process_request(session, client_address)
+        wait_until(lambda: session.thread)
+        raise LookupError("too late")
+
+
+@pytest.mark.parametrize("kind", [Raw, FailsLate])
+def test_a_hook_that_fails_ends_its_connection_only(kind: type[EchoServer]) -> None:
+    """Whatever it returns or does, the connection ends, and the loop accepts the next."""
+    with running_server(server_class=kind) as running:
+        for _ in range(3):
+            with socket.create_connection(running.address, seconds(10)) as sock:
+                assert sock.recv(1) == b""
+        wait_until(lambda: running.server.slots.active == 0)
+        errors = running.log.wait_for("server.error")
+
+    assert errors
+
+
+def test_a_session_that_comes_after_the_drain_is_closed() -> None:
+    """An accept thread that was held up hands nothing over once the drain has begun."""
+    held, go_on = threading.Event(), threading.Event()
+
+    class Slow(EchoServer):
+        def verify_request(self, session: Any, client_address: Any) -> bool:
+            held.set()
+            go_on.wait(seconds(20))
+            return super().verify_request(session, client_address)
+
+    with running_server(server_class=Slow) as running:
+        with socket.create_connection(running.address, seconds(10)) as sock:
+            held.wait(seconds(10))
+            drained = running.server.drain(seconds(10))
+            go_on.set()
+            end = sock.recv(1)
+        wait_until(lambda: running.server.slots.active == 0)
+
+    assert (drained, end, running.events) == (True, b"", [])

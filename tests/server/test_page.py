@@ -84,7 +84,7 @@ def serve_pages(server: RunningServer, port: int = 0, **more: Any) -> StatusServ
     """Make the status pages of a server, as the daemon has them."""
     live = Live(server.server, QuietLog())
     pages = {**assets(), "/sessions": live.page, **more}
-    return StatusServer(("127.0.0.1", port), pages, each_turn=live.history.tick)
+    return StatusServer(("127.0.0.1", port), pages, each_iteration=live.history.tick)
 
 
 @pytest.fixture
