@@ -20,7 +20,7 @@ _PREFIXES = ((64, 1), (56, 2), (48, 4))
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
+@dataclass(slots=True, eq=False)
 class Connection:
     """An accepted connection: its socket, its peer, and the slot that it holds.
 
@@ -32,10 +32,6 @@ class Connection:
     peer_ip: str
     peer_port: int
     networks: tuple[tuple[str, int], ...] | None = field(default=None, repr=False)
-
-    def fileno(self) -> int:
-        """Return the socket's descriptor, -1 once it is closed."""
-        return self.sock.fileno()
 
 
 class Slots:
