@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from tests.planted import Serve
 
 
+pytestmark = pytest.mark.once  # the search is hypothesis's
+
+
 def found(serve: Serve, **options: int) -> Finding:
     """Fuzz a planted server, and give what is found."""
     with planted.planted(serve) as address:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 if importlib.util.find_spec("locust") is None:
     pytest.skip("locust is not installed (the extra of that name)", allow_module_level=True)
 
+pytestmark = pytest.mark.once  # its processes are Locust's
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tools.md"
 # Locust's own start counts, too, which takes a second on a busy machine.
 RUN_TIME = f"{round(seconds(4))}s"

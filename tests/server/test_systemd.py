@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Start = Callable[..., DaemonProcess]
 
+pytestmark = pytest.mark.once  # how a daemon is started is one thing, whatever the Python
+
 # Starts the daemon as a service manager does: descriptors from 3 on, and LISTEN_PID its own.
 LAUNCHER = """
 import os, sys
