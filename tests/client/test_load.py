@@ -1,4 +1,4 @@
-"""Loads: every byte verified, every trouble counted as what it is, no delay hidden."""
+"""Loads: every byte verified, every failure counted by its kind, no delay hidden."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_payloads_beyond_the_buffers_come_back() -> None:
 
 @pytest.mark.parametrize(("churn", "most"), [(True, 1), (3, 3)])
 def test_churn_ends_sessions_after_their_exchanges(churn: int, most: int) -> None:
-    """With churn, a session ends cleanly after so many exchanges, and another begins."""
+    """With churn, a session ends cleanly after its exchanges, and another begins."""
     with running_server() as server:
         load = loaded(server.address, sessions=3, size="10", churn=churn)
     closed = server.log.named("session.closed")

@@ -116,7 +116,7 @@ def test_an_unreadable_certificate(tmp_path: Path) -> None:
 
 
 def obey_permissions() -> None:
-    """Give up root's right to read and write all, for this process and what it becomes."""
+    """Drop root's right to read and write all, for this process and what it becomes."""
     for right in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, right, 0, 0, 0)
 

@@ -167,7 +167,7 @@ def test_starting(daemon: Start, number: int) -> None:
 
 
 def test_what_is_no_stop_doesn_t_end_a_start(daemon: Start, connect: Peers) -> None:
-    """A log turner, or who asks for the state, may come too early: the daemon starts."""
+    """A signal to rotate the log, or to log the state, may come too early: the daemon starts."""
     process = daemon(started=False)
     wait_until(lambda: catches(process, signal.SIGTERM))
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
