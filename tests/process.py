@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
@@ -107,9 +109,23 @@ class DaemonProcess:
 
     def lines(self) -> list[vocabulary.Line]:
         """Return the whole lines of the log, oldest file first."""
-        older = sorted(self.log.parent.glob(self.log.name + ".*"), key=_age, reverse=True)
-        data = b"".join(path.read_bytes() for path in [*older, self.log] if path.exists())
+        (data,) = wait_until(self._read, what="the log is read without a rotation meanwhile")
         return vocabulary.parse(data[: data.rfind(b"\n") + 1])
+
+    def _read(self) -> tuple[bytes] | None:
+        """Return what is in all files of the log; None if one was renamed meanwhile."""
+        with suppress(FileNotFoundError):
+            files = self._files()
+            data = b"".join(path.read_bytes() for path, _ in files)
+            if files == self._files():
+                return (data,)
+        return None
+
+    def _files(self) -> list[tuple[Path, int]]:
+        """Return the log's files and their inodes, oldest first."""
+        older = sorted(self.log.parent.glob(self.log.name + ".*"), key=_age, reverse=True)
+        there = [path for path in [*older, self.log] if path.exists()]
+        return [(path, path.stat().st_ino) for path in there]
 
     def events(self, name: str) -> list[vocabulary.Line]:
         """Return the lines of one event."""
@@ -220,6 +236,18 @@ class DaemonProcess:
             else:
                 vocabulary.check(lines)
                 vocabulary.check_totals(lines)
+
+
+def free_port() -> int:
+    """Return a port that is free, for a program that can't pick one itself.
+
+    It is below those that a system hands out by itself, of which any connection of another test
+    could take it before the program does.
+    """
+    for port in random.sample(range(10_000, 32_768), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def _faulty(fault: str) -> list[str]:

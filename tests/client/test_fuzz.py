@@ -23,6 +23,7 @@ from echo.limits import BEYOND_BUFFERS
 from echo.testing import Faults, running_server
 from tests import planted
 from tests.debian import need
+from tests.process import free_port
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -226,12 +227,6 @@ def answers(port: int) -> bool:
     """Return whether somebody listens there."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """Return a port that is free now, for a program that can't pick one itself."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_socat_s_pipe_passes() -> None:

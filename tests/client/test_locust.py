@@ -14,7 +14,7 @@ import pytest
 
 from echo.testing import running_server
 from tests import planted
-from tests.client.test_fuzz import free_port
+from tests.process import free_port
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
