@@ -389,7 +389,7 @@ def test_the_line_for_a_shell_sends_the_case() -> None:
 def test_the_line_for_a_long_payload_shows_what_is_wrong(
     serve: planted.Serve, half_close: bool, says: str, tmp_path: Path
 ) -> None:
-    """Nobody compares thousands of bytes by eye: the line does, and is silent if all is well."""
+    """The line for `nc` compares the bytes itself, and prints nothing if they are right."""
     (tmp_path / "nc").symlink_to(need("nc.openbsd"))
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     case = Case((noise(9000),), (0,), half_close=half_close)

@@ -56,7 +56,7 @@ def serve(folder: Path, *flags: str) -> tuple[int, bytes]:
     ],
 )
 def test_a_bad_flag(tmp_path: Path, flags: str, code: int, says: bytes) -> None:
-    """A mistake in the flags, the log's place or the settings."""
+    """A mistake in the flags, the log's path or the settings."""
     (tmp_path / "file").touch()
     (tmp_path / "deep.toml").write_text("serve = " + "[" * 100_000)
     got, stderr = serve(tmp_path, *flags.split())

@@ -29,6 +29,7 @@ def stop(process: DaemonProcess, drain_timeout: float = 1.0) -> int:
     return process.stop(timeout=drain_timeout + GRACE)
 
 
+@pytest.mark.once
 def test_idle(daemon: Start, connect: Peers) -> None:
     """With no session, and with silent ones, which see an end of stream, in each of the loops."""
     empty, *busy = daemon(), daemon("--loop", "python"), daemon("--loop", "auto")
@@ -73,6 +74,7 @@ def stream(client: EchoClient) -> None:
             pass
 
 
+@pytest.mark.once
 def test_what_was_read_is_echoed(daemon: Start, connect: Peers) -> None:
     """A drain lets each session send back what it has read, and the peer read it in peace."""
     process = daemon("--drain-timeout", "20")
@@ -89,6 +91,7 @@ def test_what_was_read_is_echoed(daemon: Start, connect: Peers) -> None:
     assert got == closed["sent_bytes"] == closed["received_bytes"] <= sent
 
 
+@pytest.mark.once
 def test_draining(daemon: Start, connect: Peers) -> None:
     """A second TERM while it drains cuts at once; a third changes nothing."""
     process = daemon("--drain-timeout", "1000")
@@ -102,6 +105,7 @@ def test_draining(daemon: Start, connect: Peers) -> None:
     assert process.events("session.closed")[0]["reason"] == "cut"
 
 
+@pytest.mark.once
 def test_nobody_new_while_draining(daemon: Start, connect: Peers) -> None:
     """Who comes during a drain is refused at once, and doesn't wait for its end."""
     process = daemon("--drain-timeout", "1000")
@@ -117,6 +121,7 @@ def test_nobody_new_while_draining(daemon: Start, connect: Peers) -> None:
     assert len(process.events("session.accepted")) == 1
 
 
+@pytest.mark.once
 def test_who_shares_the_port_gets_all_while_the_other_drains(daemon: Start, connect: Peers) -> None:
     """With `--reuse-port`, a drain that lasts keeps nobody from the daemon that goes on."""
     old = daemon("--reuse-port", "--drain-timeout", "1000")
@@ -131,6 +136,7 @@ def test_who_shares_the_port_gets_all_while_the_other_drains(daemon: Start, conn
     assert len(new.wait_for("session.accepted", 20)) == 20
 
 
+@pytest.mark.once
 def test_a_cut_in_the_middle_of_a_linger(daemon: Start, connect: Peers) -> None:
     """What the deadline ends was cut, though it had begun to drain by itself."""
     process = daemon("--drain-timeout", "0.3")
@@ -141,6 +147,7 @@ def test_a_cut_in_the_middle_of_a_linger(daemon: Start, connect: Peers) -> None:
     assert process.events("session.closed")[0]["reason"] == "cut"
 
 
+@pytest.mark.once
 def test_a_thousand_cut_at_once(daemon: Start) -> None:
     """Each has its one line, however many there are and however little time."""
     process = daemon("--drain-timeout", "0")
@@ -196,6 +203,7 @@ def test_again_and_again(daemon: Start, connect: Peers) -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.once
 def test_a_flood_of_signals(daemon: Start, connect: Peers) -> None:
     """Signals without end neither look like a hung accept loop nor hide the TERM among them."""
     process = daemon()
@@ -237,6 +245,7 @@ def test_a_stop_among_others_is_heard_once() -> None:
     assert [name for name in heard if name] == ["SIGTERM", "SIGHUP"]
 
 
+@pytest.mark.once
 def test_with_a_log_that_is_stuck(daemon: Start, connect: Peers, tmp_path: Path) -> None:
     """A pipe that nobody reads costs its lines, not the stop."""
     pipe = tmp_path / "pipe"

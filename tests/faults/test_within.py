@@ -100,7 +100,7 @@ def test_a_session_that_is_cut_before_its_thread_has_begun() -> None:
 
 
 def test_a_session_that_can_t_be_handed_over() -> None:
-    """For whatever reason: the peer has an end, its place is free, the log says why."""
+    """Its peer gets an end of stream, its slot is free, and the log has the reason."""
     with running_server() as running:
         late(running.server, OSError("no thread of any kind"))
         with EchoClient(*running.address) as client:

@@ -264,7 +264,7 @@ def broken(accept: str) -> Answer:
 def test_clients_that_keep_the_server_waiting_keep_nobody_out(
     status: StatusServer, log: EventList, begin: bytes, rest: bytes, body: bytes
 ) -> None:
-    """Each new client is served: the oldest that waits yields, the newest is served in its turn."""
+    """Each new client is served: the oldest that waits yields, and the newest is served."""
     with ExitStack() as stack:
         socks = []
         for _ in range(20):
