@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from echo.deadline import Deadline
+from echo.events import SERVER_STOPPED
 from echo.logs.lines import render, stamp
 
 if TYPE_CHECKING:
@@ -35,25 +36,36 @@ class QueueLogger:
         for writer in self._writers:
             writer.put(line)
 
+    def lose(self) -> None:
+        """Count a line that could not be made; any thread may call."""
+        for writer in self._writers:
+            writer.lose()
+
     debug = info = warning = error = critical = put
 
 
 class OrderedLogger(structlog.make_filtering_bound_logger("debug")):  # type: ignore[misc]
     """A bound logger that runs one event at a time through the chain and into the queues.
 
-    So the lines are in the order of their times.
+    So the lines are in the order of their times. An exception in the chain is the caller's, and
+    counts as a dropped line.
     """
 
     def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> Any:
         with self._logger.lock:
-            return super()._proxy_to_logger(method_name, event, **fields)
+            try:
+                return super()._proxy_to_logger(method_name, event, **fields)
+            except Exception:
+                self._logger.lose()
+                raise
 
 
 class EventLog:
     """structlog's configuration, and the writers that its lines go to.
 
     The first of `writers` is the log proper, whose losses `dropped` counts; the others show
-    the same lines elsewhere. `level` may change at any time.
+    the same lines elsewhere. `level` may change at any time. Nothing is logged after the daemon's
+    `server.stopped`.
     """
 
     def __init__(
@@ -67,6 +79,7 @@ class EventLog:
         self.path = path
         self._writers = writers
         self._lock = lock or threading.RLock()
+        self._concluded = False
 
     def __repr__(self) -> str:
         return f"<EventLog {self.level}, {self.dropped} lines dropped>"
@@ -99,7 +112,7 @@ class EventLog:
         logger = QueueLogger(self._writers, self._lock)
         structlog.configure(
             processors=[
-                self._filter_by_level,
+                self._admit,
                 structlog.contextvars.merge_contextvars,
                 structlog.processors.add_log_level,
                 structlog.processors.format_exc_info,
@@ -113,10 +126,17 @@ class EventLog:
         )
         return structlog.get_logger("echo").bind()
 
-    def _filter_by_level(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
-        """Drop events below the level, which a filtering bound logger can't change at run time."""
-        if LEVELS.get(method, MOST_SEVERE) < LEVELS[self.level]:
+    def _admit(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+        """Drop events below the level, and what comes after the daemon's last line.
+
+        A filtering bound logger can't change its level at run time.
+        """
+        if self._concluded or LEVELS.get(method, MOST_SEVERE) < LEVELS[self.level]:
             raise structlog.DropEvent
+        if fields.get("event") == SERVER_STOPPED.name:
+            self._concluded = True
+            for writer in self._writers:
+                writer.conclude()
         return fields
 
     def reopen(self) -> None:
