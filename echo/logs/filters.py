@@ -82,7 +82,7 @@ class Matcher:
         """Return whether an event is wanted; what is no event is where there is no filter."""
         if fields is None:
             return self.filter.takes_foreign_lines
-        if self.small and str(fields.get("session_id")) in self.small:
+        if self.small and session_of(fields) in self.small:
             return False
         return self._has_names(fields) and self._has_time(fields) and self._has_peer(fields)
 
@@ -118,6 +118,12 @@ class Matcher:
         elif found and session and len(self._of_peers) < _REMEMBERED:
             self._of_peers.add(session)
         return found
+
+
+def session_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the id of the session that an event belongs to; None for an event of none."""
+    session = fields.get("session_id")
+    return None if session is None else str(session)
 
 
 def _time(stamp: object) -> datetime | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from echo.events import SERVER_STARTED, SESSION_CLOSED, SESSION_DATA
+from echo.logs.filters import session_of
 from echo.logs.pretty import parsed
 from echo.logs.reader import read_lines
 
@@ -38,8 +39,9 @@ def small_sessions(files: Sequence[LogFile], wanted: Filter) -> set[str]:
         file.keep()
         for line in read_lines(file):
             fields = parsed(line.text) if _CLOSED in line.text else None
-            if fields and wanted.is_small(fields):
-                small.add(str(fields.get("session_id")))
+            session = session_of(fields) if fields and wanted.is_small(fields) else None
+            if session is not None:
+                small.add(session)
         file.rewind()
     return small
 
@@ -76,8 +78,8 @@ class HeldSessions:
         `matches` says whether the line itself is wanted, whatever its session's size.
         """
         lines = [line] if matches else []
-        session = fields and fields.get("session_id")
-        if fields is None or not isinstance(session, str):
+        session = None if fields is None else session_of(fields)
+        if fields is None or session is None:
             if fields and fields["event"] == SERVER_STARTED.name:
                 # What an earlier daemon has left open was cut by a crash: it will have no end.
                 yield from self.rest()

@@ -270,14 +270,28 @@ def test_what_is_held_back_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [event(line)["session_id"] for line in held.rest()] == ["a-5"]
 
 
-def test_a_session_whose_end_has_no_count_stays() -> None:
-    """Only what is known to be small is left out."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(b'{"timestamp":"2026-01-05T00:00:00Z","event":"session.closed"}\n')
-        file.flush()
-        shown = at_once([Path(file.name)], Filter(min_bytes=1))
+def test_only_sessions_that_are_known_to_be_small_are_left_out(tmp_path: Path) -> None:
+    """An end without a count stays, and so does one of no session, with all else of none."""
+    fields: list[dict[str, Any]] = [
+        {"event": "server.started"},
+        {"event": "session.closed", "session_id": "a-1"},
+        {"event": "session.closed", "session_id": "a-2", "received_bytes": [0]},
+        {"event": "session.closed", "received_bytes": 0},
+        {"event": "session.closed", "session_id": None, "received_bytes": 0},
+        {"event": "session.closed", "session_id": 3, "received_bytes": 0},
+        {"event": "session.accepted", "session_id": 3},
+    ]
+    stamp = {"timestamp": "2026-01-05T00:00:00Z"}
+    lines = [Line(b"", json.dumps({**stamp, **each}).encode()) for each in fields]
+    path = tmp_path / "odd.jsonl"
+    path.write_bytes(b"".join(line.text + b"\n" for line in lines) + b"foreign\n")
+    wanted = Filter(min_bytes=1)
+    with opened("show", [path]) as files, LogDatabase(files, wanted) as database:
+        rows = [row for (row,) in database.rows("SELECT row FROM chosen ORDER BY row")]
 
-    assert len(shown) == 1
+    assert at_once([path], wanted) == [*lines[:5], Line(b"", b"foreign")]
+    assert followed(lines, wanted) == [*lines[:5], lines[6]]  # it was seen after its end
+    assert rows == [0, 1, 2, 3, 4, 7]
 
 
 def test_a_file_that_cannot_be_opened_is_passed_over() -> None:
