@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Captured = pytest.CaptureFixture[str]
 
-SHOW = [sys.executable, "-m", "echo", "logs", "show"]
+ECHOD = [sys.executable, "-m", "echo", "logs"]
 
 
 # -- a log of a real daemon ---------------------------------------------------------------
@@ -93,22 +93,23 @@ def test_show_leaves_out_small_sessions_whole(
 
 @pytest.mark.parametrize("wrap", [shipping.compose, shipping.docker_file, shipping.containerd])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_pipe_is_read_once_and_shown_whole(
+def test_a_pipe_is_filtered_as_a_file_is(
     pack: Callable[[bytes], bytes], wrap: Callable[[str], str], probed: DaemonProcess
 ) -> None:
-    """What a shipper brings on standard input, packed too, is filtered as a file is."""
+    """What a shipper brings on standard input, packed too, is shown and followed alike."""
     data = "".join(wrap(json.dumps(line, separators=(",", ":"))) + "\n" for line in probed.lines())
-    done = subprocess.run(
-        [*SHOW, "-", "--min-bytes", "1"],
-        input=pack(data.encode()),
-        capture_output=True,
-        timeout=seconds(60),
-        check=False,
-    )
+    for command in ("show", "follow"):
+        done = subprocess.run(
+            [*ECHOD, command, "-", "--min-bytes", "1"],
+            input=pack(data.encode()),
+            capture_output=True,
+            timeout=seconds(60),
+            check=False,
+        )
 
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert shown(done.stdout.decode()) == ids(probed, 1)
-    assert b"server.started" in done.stdout
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert shown(done.stdout.decode()) == ids(probed, 1)
+        assert b"server.started" in done.stdout
 
 
 def test_figures_tables_and_pages_are_without_small_sessions(
@@ -138,7 +139,7 @@ def test_follow_shows_a_session_once_it_is_large_enough(
     process = daemon("--log-level", "debug")
     with (tmp_path / "followed").open("wb") as out:
         following = subprocess.Popen(
-            [*SHOW[:-1], "follow", str(process.log), "--min-bytes", "1", "-n", "99"], stdout=out
+            [*ECHOD, "follow", str(process.log), "--min-bytes", "1", "-n", "99"], stdout=out
         )
     try:
         with process.client():
