@@ -129,6 +129,8 @@ def test_figures_tables_and_pages_are_without_small_sessions(
 
     assert (figures["accepted"], figures["closed"], figures["starts"]) == (2, 2, 1)
     assert figures["passed"] is True
+    assert figures["lines"]["small_sessions"] == 4
+    assert "4 sessions below --min-bytes" in page.read_text()
     assert "all 2 sessions that ended cleanly" in page.read_text()
 
 

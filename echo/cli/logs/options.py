@@ -96,7 +96,7 @@ class LineChoice:
 class Choice(LineChoice):
     """Which lines, and of which sessions; `audit` leaves no session out."""
 
-    min_bytes: Annotated[int, Parameter(validator=Number(gte=0))] = 0
+    min_bytes: Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))] = 0
     """Leave out sessions that ended with fewer bytes received, as health checks with 1."""
 
     def filter(self, command: str) -> Filter:
