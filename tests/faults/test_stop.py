@@ -196,6 +196,20 @@ def test_again_and_again(daemon: Start, connect: Peers) -> None:
     assert process.wait() == 0
 
 
+def test_a_storm_of_hups_around_a_stop(daemon: Start) -> None:
+    """`server.stopped` is the last line, whenever a HUP comes."""
+    for _ in range(3):
+        process = daemon("--drain-timeout", "0")
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            process.send(number)
+        while process.process.poll() is None:
+            process.send(signal.SIGHUP)
+            pause(0.0005)
+
+        assert process.wait() == 0
+        assert process.lines()[-1]["event"] == "server.stopped"
+
+
 def test_a_flood_of_signals(daemon: Start, connect: Peers) -> None:
     """Signals without end neither look like a hung accept loop nor hide the TERM among them."""
     process = daemon()
