@@ -25,8 +25,9 @@ RECORD_BYTES = 16 * 1024
 # Bytes that one step reads from the network at the most: a whole record with all that is around
 # it. OpenSSL's memory for what comes grows by as much.
 RAW_BYTES = RECORD_BYTES + 512
-# Bytes that may come without a byte of payload in them. A record holds up to 16 KiB that can't
-# be decrypted before its last byte is there; key updates, alerts and empty records are short.
+# Bytes that may come without a byte of payload in them, and bytes of answers that may wait for a
+# peer to read them. A record holds up to 16 KiB that can't be decrypted before its last byte is
+# there; key updates, alerts and empty records are short.
 FRUITLESS_BYTES = 64 * 1024
 # What Python puts around OpenSSL's words: the library and a name before, its own line after.
 _DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
@@ -55,7 +56,8 @@ class TlsSocket:
     It blocks, times out or doesn't block as the socket did, and a time-out counts until there
     is payload, whatever else comes. What can't be done at the moment is a `BlockingIOError`,
     what TLS can't do at all a `TlsError`. A peer that sends `FRUITLESS_BYTES` without payload
-    (key updates, requests for a renegotiation, empty records) is a `TlsError`, too.
+    (key updates, requests for a renegotiation, empty records), or lets as many bytes of answers
+    to such records wait, is a `TlsError`, too.
 
     OpenSSL works in memory here, and a step gives it at most `RAW_BYTES` of the network's: on
     a socket it would read on for as long as a peer sends records without payload. Reading never
@@ -220,10 +222,10 @@ class TlsSocket:
             count = self._decrypt(room)
         if count:
             self._fruitless = 0
-        elif room and not self._peer_ended:
-            if max(self._fruitless, len(self._unsent)) > FRUITLESS_BYTES:
-                raise TlsError("records without payload")
-            raise BlockingIOError
+        if max(self._fruitless, len(self._unsent)) > FRUITLESS_BYTES:
+            self._failure = TlsError("records without payload")
+        if not count and room and not self._peer_ended:
+            raise self._failure or BlockingIOError
         return count
 
     def _decrypt(self, room: memoryview) -> int:
