@@ -196,7 +196,7 @@ class TlsSocket:
 
     def _repeat(self, step: Callable[[], T], event: int = 0) -> T:
         """Take a step again and again, until it has done something or the time is over."""
-        deadline = Deadline(self._timeout)
+        deadline = None
         while True:
             try:
                 with self._lock:
@@ -206,6 +206,7 @@ class TlsSocket:
                     raise
             except ssl.SSLError as error:
                 raise TlsError(error) from error
+            deadline = deadline or Deadline(self._timeout)
             poll = select.poll()
             poll.register(self._sock, event or self.awaits)
             left = None if self._timeout is None else deadline.left() * 1000
@@ -232,7 +233,12 @@ class TlsSocket:
         """Fill `room` from what OpenSSL has; an error after some payload is for the next read."""
         count = got = 0
         try:
-            while count < len(room) and not self._peer_ended:
+            # A read that finds nothing would cost an exception of some microseconds.
+            while (
+                count < len(room)
+                and not self._peer_ended
+                and (self._incoming.pending or self._tls.pending())
+            ):
                 got = self._tls.read(len(room) - count, room[count:])  # type: ignore[assignment]
                 self._peer_ended = not got  # its close_notify
                 count += got
@@ -301,11 +307,14 @@ class TlsSocket:
 
     def _flush(self) -> bool:
         """Send what is encrypted, as far as there is room; return whether that was all."""
-        self._unsent += self._outgoing.read()
-        with suppress(BlockingIOError):
-            while self._unsent:
+        if self._outgoing.pending:
+            self._unsent += self._outgoing.read()
+        while self._unsent:
+            try:
                 self._unsent = self._unsent[self._sock.send(self._unsent) :]
-        return not self._unsent
+            except BlockingIOError:
+                return False
+        return True
 
 
 def wrap(sock: socket.socket, context: ssl.SSLContext, *, server_hostname: str) -> TlsSocket:
