@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import socketserver
 import threading
@@ -173,22 +174,51 @@ def test_a_stop_drains_a_flood(
     assert [line["reason"] for line in process.events("session.closed")] == ["eof", "drained"]
 
 
-def test_answers_that_nobody_reads_are_bounded(authority: Authority, tmp_path: Path) -> None:
-    """A peer whose requests have answers, and that reads none, is ended, payload or not."""
-    flood = FLOODS["requests for a renegotiation"]
+@contextmanager
+def pair(authority: Authority, folder: Path) -> Iterator[tuple[HostileTls, TlsSocket]]:
+    """Connect a hostile client with TLS 1.2 to a socket as the server has it."""
     here, there = socket.socketpair()
     with here, there:
-        there.settimeout(seconds(10))
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        for end in here, there:
+            end.settimeout(seconds(10))
         sock = TlsSocket(there, authority.certificates().context, server_side=True)
         shaking = threading.Thread(target=sock.do_handshake)
         shaking.start()
-        peer = HostileTls(here, authority.trusting(), flood.version, tmp_path)
+        peer = HostileTls(here, authority.trusting(), "TLSv1_2", folder)
         shaking.join()
+        yield peer, sock
+
+
+def test_answers_that_nobody_reads_are_bounded(authority: Authority, tmp_path: Path) -> None:
+    """A peer whose requests have answers, and that reads none, is ended, payload or not."""
+    flood = FLOODS["requests for a renegotiation"]
+    with pair(authority, tmp_path) as (peer, sock):
 
         def go_on() -> None:
             for _ in range(500):
-                here.sendall(flood.burst(peer) + peer.record(b"x"))
+                peer.sock.sendall(flood.burst(peer) + peer.record(b"x"))
                 assert sock.recv(10) == b"x"
 
         with pytest.raises(TlsError, match="without payload"):
             go_on()
+
+
+@pytest.mark.parametrize("first", [1, 16_000, 16_400])
+def test_a_large_read_leaves_nothing_that_poll_can_t_see(
+    authority: Authority, tmp_path: Path, first: int
+) -> None:
+    """Who reads 64 KiB whenever poll says so gets all there is, however the records came."""
+    sizes = [16_384] * 3 + [848]
+    with pair(authority, tmp_path) as (peer, sock):
+        data = b"".join(peer.record(bytes(size)) for size in sizes)
+        sock.setblocking(False)
+        poll, came = select.poll(), 0
+        poll.register(sock, select.POLLIN)
+        for piece in data[:first], data[first:]:
+            peer.sock.sendall(piece)
+            while poll.poll(0):
+                with suppress(BlockingIOError):
+                    came += len(sock.recv(65_536))
+
+    assert came == sum(sizes)
