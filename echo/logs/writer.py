@@ -84,7 +84,8 @@ class LogWriter:
                 self.dropped += 1
                 self._missing += 1
                 return
-            self._append(line)
+            self._queue.append(line)
+            self._queued += len(line)
             if self._missing:
                 self._report_missing()
         if not self._work.is_set():
@@ -119,12 +120,9 @@ class LogWriter:
         self._hurry.set()
         self._work.set()
 
-    def _append(self, line: bytes) -> None:
-        self._queue.append(line)
-        self._queued += len(line)
-
     def _report_missing(self) -> None:
-        self._append(own_line(LOG_DROPPED, count=self._missing))
+        self._queue.append(own_line(LOG_DROPPED, count=self._missing))
+        self._queued += len(self._queue[-1])
         self._missing = 0
 
     # -- the writer's thread ------------------------------------------------------------

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -28,6 +29,8 @@ from echo.server.waiting import Waiter, Wakeup
 from echo.stdlog import event_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from echo.events import Event
 
 # The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a
@@ -41,6 +44,7 @@ BATCH = 64
 RUN = 16
 # Seconds that `shutdown` gives the accept loop to see that it is to stop.
 SHUTDOWN_GRACE = 1.0
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 # Seconds within which the same failure shares one line in the log.
 ERROR_PERIOD = 1.0
 
@@ -104,10 +108,10 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             self._stop.close()
             raise
 
-    def emit(self, event: Event, **fields: Any) -> None:
+    def emit(self, event: Event, fields: Mapping[str, Any] = NO_FIELDS, /, **others: Any) -> None:
         """Write one event. A logger that fails harms no session: failures are only counted."""
         try:
-            getattr(self.log, event.level)(event.name, **fields)
+            getattr(self.log, event.level)(event.name, **fields, **others)
         except Exception:  # noqa: BLE001 - the logger is the caller's and may raise anything
             self.log_failures += 1
 

@@ -26,6 +26,7 @@ import threading
 import time
 from array import array
 from collections import Counter, deque
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,12 @@ class EchoServer(ListeningServer):
         """Which echo loop the handler has: `python` or `compiled`."""
         return str(getattr(self.RequestHandlerClass, "loop", "python"))
 
+    @cached_property
+    def loop_settings(self) -> Any:
+        """What a compiled loop has to know of the server, which all sessions share."""
+        handler: Any = self.RequestHandlerClass
+        return handler.loop_settings(self)
+
     @property
     def log_payload(self) -> bool:
         """Whether each read is logged; may be changed while sessions run."""
@@ -272,15 +279,15 @@ class EchoServer(ListeningServer):
         """Write a session's first line, unless a stop or a refusal has ended it before."""
         if not self.sessions.open(session):
             raise SessionOver
-        self.emit(
-            events.SESSION_ACCEPTED,
-            session_id=session.session_id,
-            peer_ip=session.peer_ip,
-            peer_port=session.peer_port,
-            fd=session.sock.fileno(),
-            active_sessions=session.active_sessions,
+        line = {
+            "session_id": session.session_id,
+            "peer_ip": session.peer_ip,
+            "peer_port": session.peer_port,
+            "fd": session.sock.fileno(),
+            "active_sessions": session.active_sessions,
             **session.proxy,
-        )
+        }
+        self.emit(events.SESSION_ACCEPTED, line)
 
     def _identify(self, session: Session, proxies: Proxies) -> None:
         """Read from the proxy who the peer is, and count the session's slot for that peer."""
@@ -353,7 +360,7 @@ class EchoServer(ListeningServer):
                     self.contain(session, (session.peer_ip, session.peer_port))
         finally:
             self.ends.append(line)
-            self.emit(events.SESSION_CLOSED, **line)
+            self.emit(events.SESSION_CLOSED, line)
             self.sessions.remove(session)
 
     # -- the end ------------------------------------------------------------------------
