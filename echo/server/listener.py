@@ -163,16 +163,17 @@ class ListeningServer(socketserver.ThreadingTCPServer):
                 self.socket.close()
             self._loop_over.set()
 
-    def shutdown(self) -> None:
-        """Stop accepting, for good, and wait up to 1 s for the loop to end; sessions go on.
+    def shutdown(self, grace: float | None = None) -> None:
+        """Stop accepting, for good, and wait `grace` seconds for the loop to end; sessions go on.
 
-        Only the first call waits: a loop that hangs costs a stop its second once. A loop that
-        has not begun yet never begins.
+        By default the first call waits for 1 s, and the others don't: a loop that hangs costs a
+        stop its second once. A loop that has not begun yet never begins.
         """
         with self._loop_lock:
             first, self._stopping = not self._stopping, True
         self._stop.set()
-        self._loop_over.wait(SHUTDOWN_GRACE if first else 0)
+        usual = SHUTDOWN_GRACE if first else 0
+        self._loop_over.wait(usual if grace is None else grace)
 
     def _accept_batch(self) -> None:
         """Accept what waits, at most `BATCH` connections, each as far as its own thread."""
