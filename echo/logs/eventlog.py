@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from echo.deadline import Deadline
+from echo.events import SERVER_STOPPED
 from echo.logs.lines import render, stamp
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ MOST_SEVERE = 50
 class OrderedLogger(structlog.make_filtering_bound_logger("debug")):  # type: ignore[misc]
     """A bound logger that runs one event at a time through the chain and into the queues.
 
-    So the lines are in the order of their times. The level is the log's, since that of a filtering
-    bound logger can't be changed at run time. structlog leaves both methods that are used here to
-    custom wrapper classes, despite their underscore.
+    So the lines are in the order of their times. An exception in the chain is the caller's, and
+    counts as a dropped line. The level is the log's, since that of a filtering bound logger can't
+    be changed at run time. structlog leaves both methods that are used here to custom wrapper
+    classes, despite their underscore.
     """
 
     def _proxy_to_logger(
@@ -37,10 +39,18 @@ class OrderedLogger(structlog.make_filtering_bound_logger("debug")):  # type: ig
         if LEVELS.get(method_name, MOST_SEVERE) < LEVELS[log.level]:
             return
         with log.lock:
+            if log.is_concluded:
+                return
+            if event == SERVER_STOPPED.name:
+                log.conclude()
             try:
                 (line,), _ = self._process_event(method_name, event, fields)
             except structlog.DropEvent:
                 return
+            except Exception:
+                for writer in log.writers:
+                    writer.lose()
+                raise
             for writer in log.writers:
                 writer.put(line)
 
@@ -49,8 +59,8 @@ class EventLog:
     """structlog's configuration, and the writers that its lines go to.
 
     The first of `writers` is the log proper, whose losses `dropped` counts; the others show
-    the same lines elsewhere. `level` may change at any time. Whoever holds `lock` holds up
-    every line.
+    the same lines elsewhere. `level` may change at any time. Nothing is logged after the daemon's
+    `server.stopped`. Whoever holds `lock` holds up every line.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class EventLog:
         self.path = path
         self.writers = writers
         self.lock = lock or threading.RLock()
+        self.is_concluded = False
 
     def __repr__(self) -> str:
         return f"<EventLog {self.level}, {self.dropped} lines dropped>"
@@ -107,6 +118,12 @@ class EventLog:
             cache_logger_on_first_use=True,
         )
         return structlog.get_logger("echo").bind()
+
+    def conclude(self) -> None:
+        """Let one more line in, the daemon's last, which always finds room."""
+        self.is_concluded = True
+        for writer in self.writers:
+            writer.conclude()
 
     def reopen(self) -> None:
         """Have the log file opened again, where it is a file."""

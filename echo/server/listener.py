@@ -109,9 +109,12 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             raise
 
     def emit(self, event: Event, fields: Mapping[str, Any] = NO_FIELDS, /, **others: Any) -> None:
-        """Write one event. A logger that fails harms no session: failures are only counted."""
+        """Write one event, with a mapping of fields or with keywords.
+
+        A logger that fails harms no session: failures are only counted.
+        """
         try:
-            getattr(self.log, event.level)(event.name, **fields, **others)
+            getattr(self.log, event.level)(event.name, **(others or fields))
         except Exception:  # noqa: BLE001 - the logger is the caller's and may raise anything
             self.log_failures += 1
 
@@ -163,16 +166,17 @@ class ListeningServer(socketserver.ThreadingTCPServer):
                 self.socket.close()
             self._loop_over.set()
 
-    def shutdown(self) -> None:
-        """Stop accepting, for good, and wait up to 1 s for the loop to end; sessions go on.
+    def shutdown(self, grace: float | None = None) -> None:
+        """Stop accepting, for good, and wait `grace` seconds for the loop to end; sessions go on.
 
-        Only the first call waits: a loop that hangs costs a stop its second once. A loop that
-        has not begun yet never begins.
+        By default the first call waits for 1 s, and the others don't: a loop that hangs costs a
+        stop its second once. A loop that has not begun yet never begins.
         """
         with self._loop_lock:
             first, self._stopping = not self._stopping, True
         self._stop.set()
-        self._loop_over.wait(SHUTDOWN_GRACE if first else 0)
+        usual = SHUTDOWN_GRACE if first else 0
+        self._loop_over.wait(usual if grace is None else grace)
 
     def _accept_batch(self) -> None:
         """Accept what waits, at most `BATCH` connections, each as far as its own thread."""

@@ -66,7 +66,7 @@ LAST_ENDS = 50
 # Peers whose refusals are counted one by one.
 MOST_PEERS = 1000
 # Seconds that session threads get to end by themselves after a cut, and then those that are
-# at their last line already. With the log's last second they stay below two.
+# at their last line already.
 CUT_GRACE = 0.6
 LINE_GRACE = 0.2
 
@@ -365,9 +365,12 @@ class EchoServer(ListeningServer):
 
     # -- the end ------------------------------------------------------------------------
 
-    def start_draining(self) -> None:
-        """Stop accepting, and ask each session to end once it has echoed what it has read."""
-        self.shutdown()
+    def start_draining(self, grace: float | None = None) -> None:
+        """Stop accepting, and ask each session to end once it has echoed what it has read.
+
+        `grace` is what `shutdown` takes.
+        """
+        self.shutdown(grace)
         self.flags[DRAINING] = True
         self.wakeup.set()
         if not getattr(self.RequestHandlerClass, "takes_session", False):

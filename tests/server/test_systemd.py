@@ -115,7 +115,7 @@ def test_an_abstract_socket_is_told_too() -> None:
     notifier.ready()
     notifier.status("fine")
     notifier.status("fine")
-    notifier.stopping()
+    notifier.stopping(1)
 
     assert there.wait_for("STOPPING") == "STOPPING=1"
     assert there.heard == ["READY=1", "STATUS=fine", "STOPPING=1"]
@@ -200,7 +200,7 @@ def test_the_watchdog_is_not_fed_when_the_accept_loop_hangs(manager: Manager) ->
     notifier = Notifier(environment(manager, WATCHDOG_USEC="1000000"))
     for iterations in (0, 0, 0, 1):
         notifier.alive(iterations)
-    notifier.stopping()
+    notifier.stopping(1)
     manager.wait_for("STOPPING=1")
 
     assert manager.heard.count("WATCHDOG=1") == 2
