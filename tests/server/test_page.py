@@ -215,7 +215,7 @@ def test_bytes_move(browser: Browser, shown: Shown) -> None:
 
     assert moving.endswith("B/s")
     assert (state, seen, still) == ("echoing", "echo", "none")
-    assert "; sent, downwards " in label
+    assert "; sent, below " in label
 
 
 def test_the_states_are_the_daemon_s() -> None:
@@ -509,6 +509,68 @@ def test_pausing_holds_the_page_still(browser: Browser, shown: Shown) -> None:
         browser.until(f"{CARDS} === 1")
 
     assert during == 0
+
+
+@pytest.mark.parametrize("width", [320, 400, 1280, 1920])
+def test_numbers_of_thousands_stand_apart(browser: Browser, width: int) -> None:
+    """No number covers its neighbour, and the last row of the grid is full."""
+    found = json.loads(many(300).body)
+    found["totals"] |= {"active_sessions": 10_000, "received_bytes": 10**14, "sent_bytes": 10**14}
+    answer = Answer(json.dumps(found).encode())
+    with running_server() as server, serve_pages(server, **{"/sessions": lambda _: answer}) as page:
+        browser.open(f"http://127.0.0.1:{page.server_address[1]}/", width=width)
+        browser.until("document.querySelectorAll('dd').length === 9")
+        cells = browser.run(f"({CELLS})()")
+        browser.open("about:blank")
+
+    assert [text for text, room, right, _ in cells if right > room] == []
+    assert cells[-1][3] <= 1
+
+
+# Of each number: its text, the right edges of its cell and of the text in it, and how far its cell
+# is from the grid's right edge.
+CELLS = """() => [...document.querySelectorAll('#numbers > div')].map(cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell.lastChild);
+  const style = getComputedStyle(cell.parentElement), box = cell.getBoundingClientRect();
+  const edge = cell.parentElement.getBoundingClientRect().right
+    - parseFloat(style.paddingRight) - parseFloat(style.borderRightWidth);
+  const right = Math.floor(range.getBoundingClientRect().right);
+  return [cell.innerText, box.right, right, Math.abs(edge - box.right)];
+})"""
+
+
+def test_print_has_no_controls_and_says_what_it_leaves_out(browser: Browser) -> None:
+    """Paper has the rows that the screen has, and how many more there are."""
+    answer = many(300)
+    with running_server() as server, serve_pages(server, **{"/sessions": lambda _: answer}) as page:
+        browser.open(f"http://127.0.0.1:{page.server_address[1]}/")
+        browser.until("document.getElementById('found').textContent === '300 shown'")
+        browser.ask("Emulation.setEmulatedMedia", media="print")
+        shown = browser.run(
+            "[...document.querySelectorAll('button, input, select')]"
+            ".filter(part => part.checkVisibility() && !part.closest('th')).length"
+        )
+        rest = browser.run(f"300 - {ROWS}.length")
+        below = browser.run(
+            "getComputedStyle("
+            "document.querySelector('#session-table .space:last-child td'), '::after').content"
+        )
+        browser.ask("Emulation.setEmulatedMedia", media="")
+        browser.open("about:blank")
+
+    assert shown == 0
+    assert below.replace('" "', "") == f'"and {rest} more"'
+
+
+def test_a_moment_after_midnight_begins_with_zero(browser: Browser, shown: Shown) -> None:
+    """The charts' clock has the hours 0 to 23."""
+    browser.ask("Emulation.setTimezoneOverride", timezoneId="UTC")
+    clock = browser.run("import('/page/charts.js').then(charts => charts.clock(1800))")
+    browser.ask("Emulation.setTimezoneOverride", timezoneId="")
+
+    assert shown
+    assert clock == "00:30:00"
 
 
 @pytest.mark.parametrize(

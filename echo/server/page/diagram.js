@@ -97,7 +97,8 @@ export class Diagram {
     canvas.ariaLabel = `Sockets of ${ip}: ${states.join(", ")}.`;
     const side = SIDES.find(([most]) => all <= most)[1];
     const room = Math.max(1, Math.floor(byId("clients").parentElement.clientWidth * 0.9 / side));
-    const across = Math.min(rows.length, room, Math.max(12, Math.ceil(Math.sqrt(rows.length * 4))));
+    const most = Math.min(room, Math.max(12, Math.ceil(Math.sqrt(rows.length * 4))));
+    const across = Math.ceil(rows.length / Math.ceil(rows.length / most)); // lines of the same length
     this.#sides.set(canvas, { rows, side, across });
     const context = resized(canvas, across * side, Math.ceil(rows.length / across) * side);
     const style = getComputedStyle(canvas);
@@ -213,7 +214,7 @@ function resized(canvas, width, height) {
   const scale = devicePixelRatio;
   const size = { width: Math.round(width * scale), height: Math.round(height * scale) };
   for (const name of ["width", "height"]) if (canvas[name] !== size[name]) canvas[name] = size[name];
-  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+  canvas.style.width = `${width}px`;
   const context = canvas.getContext("2d");
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, width, height);
