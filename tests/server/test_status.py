@@ -243,7 +243,8 @@ def log() -> EventList:
 def status(log: EventList) -> Iterator[StatusServer]:
     """Run a small status server."""
     pages = {"/": lambda _: Answer(b"hello"), "/broken": broken, "/big": lambda _: Answer(BIG)}
-    with StatusServer(("127.0.0.1", 0), pages, log=log, connections=4) as server:
+    address = ("127.0.0.1", 0)
+    with StatusServer(address, pages, log=log, connections=4, timeout=seconds(5)) as server:
         yield server
 
 
