@@ -100,7 +100,7 @@ ACCEPT_RESUMED = Event("accept.resumed", "info", "connections are accepted again
 LOG_DROPPED = Event(
     "log.dropped",
     "warning",
-    "`count` lines were lost here, since the log could not be written for too long",
+    "`count` lines were lost here: the log could not be written for long, or a processor failed",
     ("count",),
 )
 LOG_REOPENED = Event("log.reopened", "info", "HUP: the log file was opened anew", ("path",))

@@ -53,9 +53,10 @@ class Limits:
     session_timeout: float = 86_400.0
     """Seconds that a session may last; 0 is no limit."""
 
-    # A peer that reads nothing at all for a minute is not slow, it is stuck.
+    # A peer whose system takes nothing at all for a minute is not slow, it is stuck. TCP doesn't
+    # tell when the program behind it reads.
     write_timeout: float = 60.0
-    """Seconds without progress in sending that end a session."""
+    """Seconds in which a peer's system takes no byte of the echo that end a session."""
 
     # Bytes that pass through hold nothing, so that there is no limit unless one is set.
     max_bytes: int = 0

@@ -22,11 +22,14 @@ T = TypeVar("T")
 
 # Bytes of payload in a record at the most.
 RECORD_BYTES = 16 * 1024
-# Bytes that one step reads from the network at the most: a whole record with all that is around
+# Bytes that are read from the network at once: a whole record with all that is around
 # it. OpenSSL's memory for what comes grows by as much.
 RAW_BYTES = RECORD_BYTES + 512
-# Bytes that may come without a byte of payload in them. A record holds up to 16 KiB that can't
-# be decrypted before its last byte is there; key updates, alerts and empty records are short.
+# Reads in one step at the most, where each fills its buffer: two records are one step for a stream.
+READS = 2
+# Bytes that may come without a byte of payload in them, and bytes of answers that may wait for a
+# peer to read them. A record holds up to 16 KiB that can't be decrypted before its last byte is
+# there; key updates, alerts and empty records are short.
 FRUITLESS_BYTES = 64 * 1024
 # What Python puts around OpenSSL's words: the library and a name before, its own line after.
 _DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
@@ -55,9 +58,10 @@ class TlsSocket:
     It blocks, times out or doesn't block as the socket did, and a time-out counts until there
     is payload, whatever else comes. What can't be done at the moment is a `BlockingIOError`,
     what TLS can't do at all a `TlsError`. A peer that sends `FRUITLESS_BYTES` without payload
-    (key updates, requests for a renegotiation, empty records) is a `TlsError`, too.
+    (key updates, requests for a renegotiation, empty records), or lets as many bytes of answers
+    to such records wait, is a `TlsError`, too.
 
-    OpenSSL works in memory here, and a step gives it at most `RAW_BYTES` of the network's: on
+    OpenSSL works in memory here, and a step gives it `RAW_BYTES` of the network's at most twice: on
     a socket it would read on for as long as a peer sends records without payload. Reading never
     waits for room to write. Two threads may use it, one to send and one to receive.
     """
@@ -115,8 +119,9 @@ class TlsSocket:
 
     def recv(self, bufsize: int = 1024, flags: int = 0) -> bytes:
         """Return payload, at most `bufsize` bytes of it; none is the end of the stream."""
-        # OpenSSL may hold a record but for its last byte, and is given as much again.
-        buffer = bytearray(min(bufsize, RECORD_BYTES + RAW_BYTES))
+        # OpenSSL may hold a record but for its last byte, and is given all that a step reads: with
+        # room for both, nothing is left that the descriptor doesn't show.
+        buffer = bytearray(min(bufsize, RECORD_BYTES + READS * RAW_BYTES))
         del buffer[self.recv_into(buffer, 0, flags) :]
         return bytes(buffer)
 
@@ -194,7 +199,7 @@ class TlsSocket:
 
     def _repeat(self, step: Callable[[], T], event: int = 0) -> T:
         """Take a step again and again, until it has done something or the time is over."""
-        deadline = Deadline(self._timeout)
+        deadline = None
         while True:
             try:
                 with self._lock:
@@ -204,6 +209,7 @@ class TlsSocket:
                     raise
             except ssl.SSLError as error:
                 raise TlsError(error) from error
+            deadline = deadline or Deadline(self._timeout)
             poll = select.poll()
             poll.register(self._sock, event or self.awaits)
             left = None if self._timeout is None else deadline.left() * 1000
@@ -211,26 +217,42 @@ class TlsSocket:
                 raise TimeoutError("timed out")
 
     def _receive(self, room: memoryview) -> int:
-        """Decrypt what is here already, or else what one read from the network brings."""
+        """Decrypt what is here already, or else what a bounded number of reads brings."""
         if self._failure is not None:
             raise self._failure
         count = self._decrypt(room)
-        if not count and not self._peer_ended:
-            self._feed()
-            count = self._decrypt(room)
+        reads = 0 if count or self._peer_ended or not room else READS
+        while reads and self._failure is None:
+            try:
+                is_full = self._feed()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._failure = error
+                break
+            count += self._decrypt(room[count:])
+            # There is more where a read has filled its buffer.
+            reads = reads - 1 if is_full and count < len(room) else 0
         if count:
             self._fruitless = 0
-        elif room and not self._peer_ended:
-            if max(self._fruitless, len(self._unsent)) > FRUITLESS_BYTES:
-                raise TlsError("records without payload")
+        if max(self._fruitless, len(self._unsent)) > FRUITLESS_BYTES:
+            self._failure = self._failure or TlsError("records without payload")
+        if not count and self._failure is not None:
+            raise self._failure
+        if not count and room and not self._peer_ended:
             raise BlockingIOError
         return count
 
     def _decrypt(self, room: memoryview) -> int:
-        """Fill `room` from what OpenSSL has; an error after some payload is for the next read."""
+        """Fill `room` from what OpenSSL has; an error is for who finds no more payload."""
         count = got = 0
         try:
-            while count < len(room) and not self._peer_ended:
+            # A read that finds nothing would cost an exception of some microseconds.
+            while (
+                count < len(room)
+                and not self._peer_ended
+                and (self._incoming.pending or self._tls.pending())
+            ):
                 got = self._tls.read(len(room) - count, room[count:])  # type: ignore[assignment]
                 self._peer_ended = not got  # its close_notify
                 count += got
@@ -244,17 +266,16 @@ class TlsSocket:
             self._flush()  # an alert, say
         except OSError as error:
             self._failure = self._failure or error
-        if self._failure is not None and not count:
-            raise self._failure
         return count
 
-    def _feed(self) -> None:
-        """Read from the network once."""
+    def _feed(self) -> bool:
+        """Read from the network once; return whether there may be more."""
         raw = bytearray(RAW_BYTES)  # always of one size: others would leave holes in the heap
         count = self._sock.recv_into(raw)
         self._peer_ended = not count  # without a close_notify
         self._incoming.write(memoryview(raw)[:count])
         self._fruitless += count
+        return count == RAW_BYTES
 
     def _send(self, payload: memoryview) -> int:
         """Encrypt a record of `payload`; count it once the kernel has taken all of it."""
@@ -299,11 +320,14 @@ class TlsSocket:
 
     def _flush(self) -> bool:
         """Send what is encrypted, as far as there is room; return whether that was all."""
-        self._unsent += self._outgoing.read()
-        with suppress(BlockingIOError):
-            while self._unsent:
+        if self._outgoing.pending:
+            self._unsent += self._outgoing.read()
+        while self._unsent:
+            try:
                 self._unsent = self._unsent[self._sock.send(self._unsent) :]
-        return not self._unsent
+            except BlockingIOError:
+                return False
+        return True
 
 
 def wrap(sock: socket.socket, context: ssl.SSLContext, *, server_hostname: str) -> TlsSocket:

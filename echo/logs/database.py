@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 
+from echo.events import SESSION_CLOSED
 from echo.limits import MIB
 from echo.logs import tables
 from echo.logs.filters import Filter
@@ -37,8 +39,8 @@ class LogDatabase:
     """Log files as tables of a DuckDB database that can't reach anything else.
 
     `events` has a row for each event that `wanted` lets through, `sessions` one for each of
-    their sessions; `lines`, `chosen`, `figured`, `runs`, `files` and `all_sessions` are for this
-    package's own use. `lines.place` returns the file and the line of a row. `runs` are the
+    their sessions; `lines`, `chosen`, `judged`, `figured`, `runs`, `files` and `all_sessions` are
+    for this package's own use. `lines.place` returns the file and the line of a row. `runs` are the
     daemons. `columns` are the fields that the events have, those that figures and promises need
     among them; `tables.TEXT` is the event's text, which a field that the vocabulary lacks can be
     taken from.
@@ -190,7 +192,8 @@ class LogDatabase:
             self._find_peers()
         since, until = _plain(self.wanted.since), _plain(self.wanted.until)
         conditions = _conditions(self.wanted)
-        self.execute(tables.create_views(conditions, since, until, self.columns))
+        judged = _conditions(replace(self.wanted, min_bytes=0))
+        self.execute(tables.create_views(conditions, judged, since, until, self.columns))
 
     def _find_peers(self) -> None:
         self.execute("CREATE TABLE wanted_peers (peer_ip VARCHAR)")
@@ -237,12 +240,17 @@ def _conditions(wanted: Filter) -> list[str]:
     A line of a session counts as one of its peer, though not each names it.
     """
     peers = "peer_ip IN (FROM wanted_peers)"
+    small = (
+        f"SELECT session_id FROM lines WHERE event = '{SESSION_CLOSED.name}'"
+        f" AND received_bytes < {wanted.min_bytes} AND session_id IS NOT NULL"
+    )
     found = {
         f"({peers} OR session_id IN (SELECT session_id FROM lines WHERE {peers}))": wanted.peers,
         f"session_id IN ({_quoted(wanted.sessions)})": wanted.sessions,
         f"event IN ({_quoted(wanted.events)})": wanted.events,
         f"reason IN ({_quoted(wanted.reasons)})": wanted.reasons,
         f"kind IS NULL AND coalesce(level, '') NOT IN ({_quoted(wanted.levels)})": wanted.levels,
+        f"(session_id IS NULL OR session_id NOT IN ({small}))": wanted.min_bytes,
     }
     return [condition for condition, given in found.items() if given]
 

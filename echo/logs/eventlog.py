@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from echo.deadline import Deadline
+from echo.events import SERVER_STOPPED
 from echo.logs.lines import render, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from structlog.typing import EventDict, Processor, WrappedLogger
+    from structlog.typing import Processor
 
     from echo.logs.writer import LogWriter
 
@@ -23,37 +23,44 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MOST_SEVERE = 50
 
 
-class QueueLogger:
-    """The logger at the end of structlog's chain: queues each rendered line for every writer."""
-
-    def __init__(self, writers: Sequence[LogWriter], lock: threading.RLock) -> None:
-        self.lock = lock
-        self._writers = writers
-
-    def put(self, line: bytes) -> None:
-        """Queue one line; any thread may call."""
-        for writer in self._writers:
-            writer.put(line)
-
-    debug = info = warning = error = critical = put
-
-
 class OrderedLogger(structlog.make_filtering_bound_logger("debug")):  # type: ignore[misc]
     """A bound logger that runs one event at a time through the chain and into the queues.
 
-    So the lines are in the order of their times.
+    So the lines are in the order of their times. An exception in the chain is the caller's, and
+    counts as a dropped line. The level is the log's, since that of a filtering bound logger can't
+    be changed at run time. structlog leaves both methods that are used here to custom wrapper
+    classes, despite their underscore.
     """
 
-    def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> Any:
-        with self._logger.lock:
-            return super()._proxy_to_logger(method_name, event, **fields)
+    def _proxy_to_logger(
+        self, method_name: str, event: str | None = None, /, **fields: Any
+    ) -> None:
+        log: EventLog = self._logger
+        if LEVELS.get(method_name, MOST_SEVERE) < LEVELS[log.level]:
+            return
+        with log.lock:
+            if log.is_concluded:
+                return
+            if event == SERVER_STOPPED.name:
+                log.conclude()
+            try:
+                (line,), _ = self._process_event(method_name, event, fields)
+            except structlog.DropEvent:
+                return
+            except Exception:
+                for writer in log.writers:
+                    writer.lose()
+                raise
+            for writer in log.writers:
+                writer.put(line)
 
 
 class EventLog:
     """structlog's configuration, and the writers that its lines go to.
 
     The first of `writers` is the log proper, whose losses `dropped` counts; the others show
-    the same lines elsewhere. `level` may change at any time.
+    the same lines elsewhere. `level` may change at any time. Nothing is logged after the daemon's
+    `server.stopped`. Whoever holds `lock` holds up every line.
     """
 
     def __init__(
@@ -65,8 +72,9 @@ class EventLog:
     ) -> None:
         self.level = level
         self.path = path
-        self._writers = writers
-        self._lock = lock or threading.RLock()
+        self.writers = writers
+        self.lock = lock or threading.RLock()
+        self.is_concluded = False
 
     def __repr__(self) -> str:
         return f"<EventLog {self.level}, {self.dropped} lines dropped>"
@@ -74,12 +82,12 @@ class EventLog:
     @property
     def dropped(self) -> int:
         """Lines of the log proper that were lost."""
-        return self._writers[0].dropped
+        return self.writers[0].dropped
 
     @property
     def queue_length(self) -> int:
         """Lines of the log proper that wait to be written."""
-        return self._writers[0].queue_length
+        return self.writers[0].queue_length
 
     @property
     def debug(self) -> bool:
@@ -89,17 +97,15 @@ class EventLog:
     @property
     def threads(self) -> list[threading.Thread]:
         """The writers' threads, which live until `close`."""
-        return [writer.thread for writer in self._writers]
+        return [writer.thread for writer in self.writers]
 
     def configure(self, *processors: Processor) -> Any:
         """Configure structlog for the whole process to write here, and return a logger.
 
         `processors` run before the time is added and the line is rendered.
         """
-        logger = QueueLogger(self._writers, self._lock)
         structlog.configure(
             processors=[
-                self._filter_by_level,
                 structlog.contextvars.merge_contextvars,
                 structlog.processors.add_log_level,
                 structlog.processors.format_exc_info,
@@ -108,26 +114,26 @@ class EventLog:
                 structlog.processors.JSONRenderer(serializer=render, default=repr),
             ],
             wrapper_class=OrderedLogger,
-            logger_factory=lambda *_: logger,
+            logger_factory=lambda *_: self,
             cache_logger_on_first_use=True,
         )
         return structlog.get_logger("echo").bind()
 
-    def _filter_by_level(self, _: WrappedLogger, method: str, fields: EventDict) -> EventDict:
-        """Drop events below the level, which a filtering bound logger can't change at run time."""
-        if LEVELS.get(method, MOST_SEVERE) < LEVELS[self.level]:
-            raise structlog.DropEvent
-        return fields
+    def conclude(self) -> None:
+        """Let one more line in, the daemon's last, which always finds room."""
+        self.is_concluded = True
+        for writer in self.writers:
+            writer.conclude()
 
     def reopen(self) -> None:
         """Have the log file opened again, where it is a file."""
         if self.path is not None:
-            self._writers[0].reopen(self.path)
+            self.writers[0].reopen(self.path)
 
     def close(self, timeout: float) -> bool:
         """Write what is left for at most `timeout` seconds; True if nothing was lost."""
         deadline = Deadline(timeout)
-        for writer in self._writers:  # all at once: one that is stuck takes no other's time
+        for writer in self.writers:  # all at once: one that is stuck takes no other's time
             writer.finish()
-        written = [writer.close(deadline.left()) for writer in self._writers]
+        written = [writer.close(deadline.left()) for writer in self.writers]
         return all(written)

@@ -225,9 +225,14 @@ def lines(database: LogDatabase) -> dict[str, Any]:
         " GROUP BY field ORDER BY count(*) DESC, field LIMIT 20",
     ]
     kinds[FOREIGN] = kinds.get(FOREIGN, 0) + database.lines.skipped
+    (small,) = database.row(
+        "SELECT count(DISTINCT session_id) FROM lines WHERE event = ? AND received_bytes < ?",
+        [SESSION_CLOSED.name, database.wanted.min_bytes],
+    )
     return {
         "events": kinds.get(None, 0),
         **{kind: kinds.get(kind, 0) for kind in KINDS},
+        "small_sessions": small,
         "unknown_events": dict(database.rows(unknown[0], list(EVENTS))),
         "unknown_fields": dict(database.rows(unknown[1])),
         "unreadable_files": {file.name: file.problem for file in database.files if file.problem},

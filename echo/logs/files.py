@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import re
+import tempfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class LogFile:
     began: datetime | None = None
     errors: tuple[type[Exception], ...] = field(default=READ_ERRORS, repr=False)
     _packed: BinaryIO | None = field(default=None, repr=False)
+    _copy: BinaryIO | None = field(default=None, repr=False)
 
     def read(self, size: int, *, at_once: bool = False) -> bytes:
         """Return the next bytes, none at the end or where reading fails (see `problem`).
@@ -74,10 +76,28 @@ class LogFile:
             # All that is opened below has it, though `BinaryIO` doesn't.
             read = self.stream.read1 if at_once else self.stream.read  # type: ignore[attr-defined]
             data: bytes = read(size)
-            return data
         except self.errors as error:
             self.fail(error)
             return b""
+        if self._copy is not None:
+            self._copy.write(data)
+        return data
+
+    def keep(self) -> None:
+        """Have what is read kept for `rewind`: of a pipe, in a file of the temporary folder."""
+        source = self._packed or self.stream
+        if source is not None and not source.seekable():
+            self._copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - see `close`
+
+    def rewind(self) -> None:
+        """Go back to the beginning; of a pipe, what has been read since `keep` is there again."""
+        if self._copy is not None:
+            copy, self._copy = self._copy, None
+            self.close()
+            self.stream, self._packed = copy, None
+        if self.stream is not None:
+            with suppress(*self.errors):  # the next read fails again, and reports it
+                self.stream.seek(0)
 
     def fail(self, error: BaseException) -> None:
         """Keep what the system says about a failure."""
@@ -85,7 +105,7 @@ class LogFile:
 
     def close(self) -> None:
         """Release the descriptor."""
-        for stream in (self.stream, self._packed):
+        for stream in (self.stream, self._packed, self._copy):
             if stream is not None:
                 stream.close()
 

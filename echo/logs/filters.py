@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from echo.logs.eventlog import LEVELS
 from echo.logs.times import utc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 # So many open sessions of the wanted peers are remembered.
 _REMEMBERED = 100_000
@@ -24,7 +24,8 @@ class Filter:
     """What is wanted of a line: values of one field are ORed, different fields are ANDed.
 
     A line of a session counts as one of its peer, though not each names it. `since` is included,
-    `until` is not; both are in UTC. `level` is the least one.
+    `until` is not; both are in UTC. `level` is the least one. Of a session that ended with fewer
+    than `min_bytes` received no line is wanted; one without an end may still get them.
     """
 
     peers: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -34,11 +35,26 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     level: str = "debug"
+    min_bytes: int = 0
+
+    @property
+    def takes_foreign_lines(self) -> bool:
+        """Whether lines are wanted that are no event: nothing but small sessions is left out."""
+        return replace(self, min_bytes=0) == Filter()
 
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels that are not wanted; an unknown one always is."""
         return tuple(name for name, rank in LEVELS.items() if rank < LEVELS[self.level])
+
+    def is_small(self, fields: Mapping[str, Any]) -> bool:
+        """Return whether an event is the end of a session with fewer bytes than are wanted."""
+        received = fields.get("received_bytes")
+        return (
+            fields["event"] == SESSION_CLOSED.name
+            and isinstance(received, int)
+            and received < self.min_bytes
+        )
 
     def has_peer(self, address: object) -> bool:
         """Return whether an address, as the log writes it, is one of the peers wanted."""
@@ -54,16 +70,20 @@ class Matcher:
     """Applies a filter to lines, one after the other.
 
     A line of a session that doesn't name the peer, as `session.data`, belongs to the peer that
-    an earlier line of that session named.
+    an earlier line of that session named. `small` are the ids of the sessions that `min_bytes`
+    leaves out: a session's first lines don't say how it ends.
     """
 
     filter: Filter
+    small: Collection[str] = frozenset()
     _of_peers: set[str] = field(default_factory=set)
 
     def matches(self, fields: Mapping[str, Any] | None) -> bool:
         """Return whether an event is wanted; what is no event is where there is no filter."""
         if fields is None:
-            return self.filter == Filter()
+            return self.filter.takes_foreign_lines
+        if self.small and session_of(fields) in self.small:
+            return False
         return self._has_names(fields) and self._has_time(fields) and self._has_peer(fields)
 
     def _has_names(self, fields: Mapping[str, Any]) -> bool:
@@ -98,6 +118,12 @@ class Matcher:
         elif found and session and len(self._of_peers) < _REMEMBERED:
             self._of_peers.add(session)
         return found
+
+
+def session_of(fields: Mapping[str, Any]) -> str | None:
+    """Return the id of the session that an event belongs to; None for an event of none."""
+    session = fields.get("session_id")
+    return None if session is None else str(session)
 
 
 def _time(stamp: object) -> datetime | None:

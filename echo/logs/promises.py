@@ -21,7 +21,6 @@ from echo.events import (
     SESSION_REFUSED,
     Reason,
 )
-from echo.logs.filters import Filter
 from echo.logs.reader import FOREIGN, HUGE, NOT_UTF8, TORN
 from echo.logs.runs import DROPPED, MOST_RUNS, TOTALS
 
@@ -138,7 +137,8 @@ def _prepare(database: LogDatabase) -> None:
 
 
 def _apply(database: LogDatabase, check: Check, found: Audit) -> None:
-    wanted = "true" if database.wanted == Filter() else "row IN (SELECT row FROM chosen)"
+    everything = database.wanted.takes_foreign_lines
+    wanted = "true" if everything else "row IN (SELECT row FROM judged)"
     database.execute(f"CREATE OR REPLACE TEMP TABLE found AS {check.rows}")
     (count,) = database.row(f"SELECT count(*) FROM found WHERE {wanted}")
     if not count:

@@ -175,13 +175,18 @@ FROM placed LEFT JOIN runs USING (run_id)
 
 
 def create_views(
-    conditions: Sequence[str], since: str | None, until: str | None, columns: Sequence[str]
+    conditions: Sequence[str],
+    judged: Sequence[str],
+    since: str | None,
+    until: str | None,
+    columns: Sequence[str],
 ) -> str:
     """Leave only the lines for which all conditions hold, and the sessions of those lines.
 
     `since` and `until`, of which lines are the former and not yet the latter, leave the sessions
     of which any part was in between. `chosen` are the lines themselves, `figured` those that a
-    summary counts: the lines of whole sessions, and the chosen ones of none.
+    summary counts: the lines of whole sessions, and the chosen ones of none. `judged` are those
+    whose breaches are reported: all conditions of `judged` hold for them.
     """
     time, sessions = ["true"], ["true"]
     if since:
@@ -200,6 +205,8 @@ def create_views(
         )
     return f"""
 CREATE VIEW chosen AS SELECT rowid AS row, * FROM lines WHERE {named} AND {in_time};
+CREATE VIEW judged AS
+SELECT rowid AS row FROM lines WHERE {" AND ".join(judged or ["true"])} AND {in_time};
 CREATE VIEW events AS
 SELECT timestamp, {_names(columns)}, others AS other_fields, files.name AS file,
        chosen.row - files.first_row + files.first_line AS line

@@ -212,10 +212,12 @@ def _daemons(figures: Mapping[str, Any]) -> str:
 
 
 def left_out(lines: Mapping[str, Any]) -> str:
-    """Return what stands in the files beside events that are known."""
+    """Return what stands in the files beside events that are known, and what was to be left out."""
     parts = [
         counted(lines[kind], f"{kind.replace('_', ' ')} line") for kind in KINDS if lines[kind]
     ]
+    if lines["small_sessions"]:
+        parts.append(f"{counted(lines['small_sessions'], 'session')} below --min-bytes")
     for name in ("unknown_events", "unknown_fields", "unreadable_files"):
         if lines[name]:
             parts.append(f"{name.replace('_', ' ')}: {', '.join(lines[name])}")

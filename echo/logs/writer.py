@@ -62,6 +62,7 @@ class LogWriter:
         self._batch = b""  # whole lines, taken off the queue
         self._written = 0  # bytes of the batch that the sink has taken
         self._reopening: Path | None = None
+        self._concluded = False
         self._closing = False
         self._lock = lock or threading.RLock()
         self._work = threading.Event()
@@ -80,11 +81,12 @@ class LogWriter:
     def put(self, line: bytes) -> None:
         """Queue one line, which ends in a newline; any thread may call."""
         with self._lock:
-            if self._queued + len(line) > self.capacity:
+            if self._queued + len(line) > self.capacity and not self._concluded:
                 self.dropped += 1
                 self._missing += 1
                 return
-            self._append(line)
+            self._queue.append(line)
+            self._queued += len(line)
             if self._missing:
                 self._report_missing()
         if not self._work.is_set():
@@ -94,6 +96,19 @@ class LogWriter:
         """Have the sink opened again soon, and log that under the name of `path`."""
         self._reopening = path
         self._wake()
+
+    def lose(self) -> None:
+        """Count a line that could not be made; it is reported with the next one."""
+        with self._lock:
+            self.dropped += 1
+            self._missing += 1
+
+    def conclude(self) -> None:
+        """Prepare for the last line, which is put next: it finds room, and nothing follows it."""
+        with self._lock:
+            self._concluded = True
+            if self._missing:
+                self._report_missing()
 
     def finish(self) -> None:
         """Have all that is queued written without further pauses, for the last time."""
@@ -119,12 +134,9 @@ class LogWriter:
         self._hurry.set()
         self._work.set()
 
-    def _append(self, line: bytes) -> None:
-        self._queue.append(line)
-        self._queued += len(line)
-
     def _report_missing(self) -> None:
-        self._append(own_line(LOG_DROPPED, count=self._missing))
+        self._queue.append(own_line(LOG_DROPPED, count=self._missing))
+        self._queued += len(self._queue[-1])
         self._missing = 0
 
     # -- the writer's thread ------------------------------------------------------------
@@ -178,4 +190,6 @@ class LogWriter:
         except Exception as error:  # noqa: BLE001 - the old one goes on, whatever it is
             event = SERVER_ERROR
             fields = {"error": f"{type(error).__name__}: {error}", "where": "log"}
-        self.put(own_line(event, **fields))
+        with self._lock:
+            if not self._concluded:
+                self.put(own_line(event, **fields))

@@ -6,7 +6,7 @@ installed; `EchoHandler` does the same everywhere.
 
 from __future__ import annotations
 
-from functools import cache
+import math
 from typing import TYPE_CHECKING
 
 from echo.events import Reason
@@ -15,7 +15,7 @@ from echo.server.handler import EchoHandler
 from echo.server.session import SessionEnd
 
 if TYPE_CHECKING:
-    from echo.server.tuning import Pin
+    from echo.server.server import EchoServer
 
 REASONS = {
     compiled_loop.DRAINED: Reason.DRAINED,
@@ -26,37 +26,37 @@ REASONS = {
 }
 
 
-@cache
-def _processors(pin: Pin) -> compiled_loop.Processors:
-    return compiled_loop.Processors(pin.pinned, pin.allowed)
-
-
 class CompiledHandler(EchoHandler):
     """`EchoHandler` with its loop in C; while payload is logged, the loop in Python takes over."""
 
     loop = "compiled"
-    blocking = True  # the loop in C asks for what it wants with each call
+
+    @classmethod
+    def loop_settings(cls, server: EchoServer) -> compiled_loop.Settings:
+        """Return what the compiled loop has to know of the server."""
+        limits, pin = server.limits, server.pin
+        return compiled_loop.Settings(
+            server.wakeup.fileno(),
+            server.flags,
+            limits.buffer_size,
+            limits.idle_timeout or math.inf,
+            limits.write_timeout,
+            limits.max_bytes,
+            pin.pinned,
+            pin.allowed,
+        )
 
     def setup(self) -> None:
         """Prepare the compiled loop, which counts for the session from now on."""
-        super().setup()
-        limits = self.server.limits
         self.session.counts = self.compiled_loop = compiled_loop.CompiledLoop(
-            self.request.fileno(),
-            self.server.wakeup.fileno(),
-            self.server.flags,
-            limits.buffer_size,
-            self.idle_timeout,
-            limits.write_timeout,
-            self.ends_at,
-            limits.max_bytes,
-            _processors(self.server.pin),
+            self.request.fileno(), self.ends_at, self.server.loop_settings
         )
 
     def handle(self) -> None:
         """Run the compiled loop; show each read that it leaves to Python."""
         while (end := self.compiled_loop.run()) == compiled_loop.SHOW:
-            self.request.setblocking(False)
+            if not hasattr(self, "buffer"):
+                super().setup()
             if not (chunk := self.receive()):
                 return
             self.send_back(chunk)

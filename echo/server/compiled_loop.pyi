@@ -1,4 +1,5 @@
 from array import array
+from collections.abc import Collection
 
 END_OF_STREAM: int
 SHOW: int
@@ -8,23 +9,22 @@ IDLE_TIMEOUT: int
 SESSION_TIMEOUT: int
 WRITE_TIMEOUT: int
 
-class Processors:
-    def __init__(self, pinned: frozenset[int], allowed: frozenset[int]) -> None: ...
-
-class CompiledLoop:
-    received_bytes: int
-    sent_bytes: int
-
+class Settings:
     def __init__(
         self,
-        fd: int,
         wakeup: int,
         flags: array[int],
         buffer_size: int,
         idle_timeout: float,
         write_timeout: float,
-        deadline: float,
         max_bytes: int,
-        processors: Processors,
+        pinned: Collection[int] = (),
+        allowed: Collection[int] = (),
     ) -> None: ...
+
+class CompiledLoop:
+    received_bytes: int
+    sent_bytes: int
+
+    def __init__(self, fd: int, deadline: float, settings: Settings) -> None: ...
     def run(self) -> int: ...

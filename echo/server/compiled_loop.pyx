@@ -55,45 +55,51 @@ SESSION_TIMEOUT = c_session_timeout
 WRITE_TIMEOUT = c_write_timeout
 
 
-cdef class Processors:
-    """The processor that the process is pinned to, and those that it is allowed.
+cdef class Settings:
+    """What the sessions of one server have in common.
 
-    Empty sets leave threads where they are.
+    `wakeup` is a descriptor that becomes readable for good once a drain begins, and must stay
+    open meanwhile. `flags` are C integers: whether payload is shown, and whether a drain has
+    begun. Times are seconds; infinity is no limit, as 0 is for `max_bytes`. `pinned` is the
+    processor that the process is pinned to and `allowed` all that it might use; empty sets leave
+    threads where they are.
     """
 
-    cdef c_processors data
+    cdef c_session session
+    cdef c_processors processors
+    cdef int[::1] flags
 
-    def __init__(self, pinned, allowed):
-        self.data.is_pinned = bool(pinned)
-        fill(&self.data.pinned, pinned)
-        fill(&self.data.allowed, allowed)
+    def __init__(self, int wakeup, int[::1] flags, size_t buffer_size, double idle_timeout,
+                 double write_timeout, int64_t max_bytes, pinned=(), allowed=()):
+        self.flags = flags
+        self.processors.is_pinned = bool(pinned)
+        fill(&self.processors.pinned, pinned)
+        fill(&self.processors.allowed, allowed)
+        self.session.wakeup = wakeup
+        self.session.flags = &self.flags[0]
+        self.session.buffer_size = buffer_size
+        self.session.idle_timeout = nanoseconds(idle_timeout)
+        self.session.write_timeout = nanoseconds(write_timeout)
+        self.session.max_bytes = max_bytes
+        self.session.processors = &self.processors
         followers_init(len(allowed or os.sched_getaffinity(0)))
 
 
 cdef class CompiledLoop:
     """One session's loop and its two counts, which any thread may read while it runs.
 
-    `fd` is the session's socket and must stay open meanwhile, as must `wakeup`, a descriptor
-    that becomes readable for good once a drain begins. `flags` are C integers: whether payload
-    is shown, and whether a drain has begun. Times are seconds, `deadline` is one on the
-    monotonic clock; infinity is no limit, as 0 is for `max_bytes`.
+    `fd` is the session's socket and must stay open meanwhile. `deadline` is in seconds on the
+    monotonic clock; infinity is no limit.
     """
 
     cdef c_session session
-    cdef int[::1] flags
-    cdef Processors processors
+    cdef Settings settings
 
-    def __cinit__(self, int fd, int wakeup, int[::1] flags, size_t buffer_size, double idle_timeout,
-                  double write_timeout, double deadline, int64_t max_bytes, Processors processors):
-        self.flags, self.processors = flags, processors
-        self.session.fd, self.session.wakeup = fd, wakeup
-        self.session.flags = &self.flags[0]
-        self.session.buffer_size = buffer_size
-        self.session.idle_timeout = nanoseconds(idle_timeout)
-        self.session.write_timeout = nanoseconds(write_timeout)
+    def __cinit__(self, int fd, double deadline, Settings settings):
+        self.settings = settings
+        self.session = settings.session
+        self.session.fd = fd
         self.session.deadline = nanoseconds(deadline)
-        self.session.max_bytes = max_bytes
-        self.session.processors = &self.processors.data
         session_init(&self.session)
 
     def __dealloc__(self):

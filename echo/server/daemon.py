@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from echo import events
 from echo.deadline import Deadline
 from echo.events import Stop
-from echo.server.listener import describe
+from echo.server.listener import SHUTDOWN_GRACE, describe
 from echo.server.signals import STOPPING
 from echo.server.systemd import Notifier
 from echo.server.tls import BadCertificate
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from echo.server.status import StatusServer
     from echo.server.tls import TlsConfig
 
+# Seconds that a stop takes beside the drain's own, for cut sessions and accept loops that hang: all
+# of them together. With the log's last second it stays below two.
+STOP_GRACE = 0.8
 # Seconds between two looks at the threads that are to live as long as the daemon.
 LOOK_INTERVAL = 1.0
 # A service manager that wants to hear more often than this won't be obeyed.
@@ -91,12 +94,13 @@ class Daemon:
         try:
             self._started()
             reason = self._serve()
-            self.server.start_draining()
+            rest = Deadline(STOP_GRACE)
+            self.server.start_draining(0)
             self.server.cut()
-            if self.status is not None:  # it writes to the log, too
-                self.status.shutdown()
-                self.status.flush_shared_lines()
-            self.server.flush_shared_lines()
+            servers = [self.server, self.status] if self.status is not None else [self.server]
+            for server in servers:  # both write to the log
+                server.shutdown(rest.left())
+                server.flush_shared_lines()
             self.server.emit(
                 events.SERVER_STOPPED,
                 reason=reason.value,
@@ -198,8 +202,8 @@ class Daemon:
         self.server.emit(
             events.SERVER_DRAINING, signal=name, active_sessions=self.server.slots.active
         )
-        self.server.start_draining()
-        self.notifier.stopping()  # by now a manager that reads nothing takes nobody's time
+        self.server.start_draining(min(SHUTDOWN_GRACE, deadline.left()))
+        self.notifier.stopping(deadline.left())
         while not self.server.sessions.wait(0) and not deadline.expired:
             again = self.signals.wait(deadline.left(), self.server.sessions)
             if again in STOPPING:

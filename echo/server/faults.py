@@ -226,9 +226,9 @@ class FaultyServer(EchoServer):
                 None if seconds == math.inf else seconds,
             )
 
-    def start_draining(self) -> None:
+    def start_draining(self, grace: float | None = None) -> None:
         """Stop accepting, and wake the sessions that wait because of a fault, too."""
-        super().start_draining()
+        super().start_draining(grace)
         with self._changed:
             self._changed.notify_all()
 

@@ -257,12 +257,14 @@ static int alone(struct session *self, bool is_ready) {
         else if (count > 0) end = send_all(self, buffer, (size_t)count, &has_waited);
         if (end == GO_ON && is_set(self, DRAINING)) end = DRAINED;
         if (end != GO_ON) break;
-        is_ready = count == (ssize_t)bytes; // then there is more
+        bool is_full = count == (ssize_t)bytes;
+        is_ready = false;
         if (count <= 0) continue;
         if (++self->exchanges == LASTING) roam(self);
-        calm = is_ready || has_waited ? 0 : calm + 1;
+        is_ready = is_full || self->exchanges == 1; // there is more, or the end behind the only message
+        calm = is_full || has_waited ? 0 : calm + 1;
         if (calm >= LASTING && !self->is_solitary) end = TOGETHER;
-        if (is_ready && buffer == small && size < self->buffer_size) buffer = enlarge(self, small, &size);
+        if (is_full && buffer == small && size < self->buffer_size) buffer = enlarge(self, small, &size);
     }
     if (buffer != small) munmap(buffer, self->buffer_size);
     return end;

@@ -65,7 +65,6 @@ class EchoHandler(socketserver.StreamRequestHandler):
     """
 
     takes_session = True
-    blocking = False  # what the socket is to be while the handler uses it
     server: EchoServer
     request: socket.socket
     loop = "python"
@@ -73,6 +72,7 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def __init__(self, session: Session, client_address: Any, server: EchoServer) -> None:
         """Serve a session; its socket is `self.request`, as in every handler."""
         self.session = session
+        self.ends_at = session.started + (server.limits.session_timeout or math.inf)
         stream: Any = session.tls_socket or session.sock
         super().__init__(stream, client_address, server)
 
@@ -85,12 +85,10 @@ class EchoHandler(socketserver.StreamRequestHandler):
     def setup(self) -> None:
         """Prepare the session's buffer and its limits."""
         limits = self.server.limits
-        if not self.blocking:
-            self.request.setblocking(False)
+        self.request.setblocking(False)
         self.buffer = memoryview(bytearray(min(limits.buffer_size, FIRST_BUFFER)))
         self.idle_timeout = limits.idle_timeout or math.inf
         self.max_bytes = limits.max_bytes or math.inf
-        self.ends_at = self.session.started + (limits.session_timeout or math.inf)
 
     @cached_property
     def waiter(self) -> Waiter:

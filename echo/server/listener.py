@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -28,6 +29,8 @@ from echo.server.waiting import Waiter, Wakeup
 from echo.stdlog import event_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from echo.events import Event
 
 # The kernel shortens it to net.core.somaxconn. With socketserver's 5, four of five in a
@@ -41,6 +44,7 @@ BATCH = 64
 RUN = 16
 # Seconds that `shutdown` gives the accept loop to see that it is to stop.
 SHUTDOWN_GRACE = 1.0
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 # Seconds within which the same failure shares one line in the log.
 ERROR_PERIOD = 1.0
 
@@ -104,10 +108,10 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             self._stop.close()
             raise
 
-    def emit(self, event: Event, **fields: Any) -> None:
+    def emit(self, event: Event, fields: Mapping[str, Any] = NO_FIELDS, /, **others: Any) -> None:
         """Write one event. A logger that fails harms no session: failures are only counted."""
         try:
-            getattr(self.log, event.level)(event.name, **fields)
+            getattr(self.log, event.level)(event.name, **fields, **others)
         except Exception:  # noqa: BLE001 - the logger is the caller's and may raise anything
             self.log_failures += 1
 
@@ -159,16 +163,17 @@ class ListeningServer(socketserver.ThreadingTCPServer):
                 self.socket.close()
             self._loop_over.set()
 
-    def shutdown(self) -> None:
-        """Stop accepting, for good, and wait up to 1 s for the loop to end; sessions go on.
+    def shutdown(self, grace: float | None = None) -> None:
+        """Stop accepting, for good, and wait `grace` seconds for the loop to end; sessions go on.
 
-        Only the first call waits: a loop that hangs costs a stop its second once. A loop that
-        has not begun yet never begins.
+        By default the first call waits for 1 s, and the others don't: a loop that hangs costs a
+        stop its second once. A loop that has not begun yet never begins.
         """
         with self._loop_lock:
             first, self._stopping = not self._stopping, True
         self._stop.set()
-        self._loop_over.wait(SHUTDOWN_GRACE if first else 0)
+        usual = SHUTDOWN_GRACE if first else 0
+        self._loop_over.wait(usual if grace is None else grace)
 
     def _accept_batch(self) -> None:
         """Accept what waits, at most `BATCH` connections, each as far as its own thread."""

@@ -26,6 +26,7 @@ import threading
 import time
 from array import array
 from collections import Counter, deque
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ LAST_ENDS = 50
 # Peers whose refusals are counted one by one.
 MOST_PEERS = 1000
 # Seconds that session threads get to end by themselves after a cut, and then those that are
-# at their last line already. With the log's last second they stay below two.
+# at their last line already.
 CUT_GRACE = 0.6
 LINE_GRACE = 0.2
 
@@ -152,6 +153,12 @@ class EchoServer(ListeningServer):
     def loop(self) -> str:
         """Which echo loop the handler has: `python` or `compiled`."""
         return str(getattr(self.RequestHandlerClass, "loop", "python"))
+
+    @cached_property
+    def loop_settings(self) -> Any:
+        """What a compiled loop has to know of the server, which all sessions share."""
+        handler: Any = self.RequestHandlerClass
+        return handler.loop_settings(self)
 
     @property
     def log_payload(self) -> bool:
@@ -272,15 +279,15 @@ class EchoServer(ListeningServer):
         """Write a session's first line, unless a stop or a refusal has ended it before."""
         if not self.sessions.open(session):
             raise SessionOver
-        self.emit(
-            events.SESSION_ACCEPTED,
-            session_id=session.session_id,
-            peer_ip=session.peer_ip,
-            peer_port=session.peer_port,
-            fd=session.sock.fileno(),
-            active_sessions=session.active_sessions,
+        line = {
+            "session_id": session.session_id,
+            "peer_ip": session.peer_ip,
+            "peer_port": session.peer_port,
+            "fd": session.sock.fileno(),
+            "active_sessions": session.active_sessions,
             **session.proxy,
-        )
+        }
+        self.emit(events.SESSION_ACCEPTED, line)
 
     def _identify(self, session: Session, proxies: Proxies) -> None:
         """Read from the proxy who the peer is, and count the session's slot for that peer."""
@@ -353,14 +360,17 @@ class EchoServer(ListeningServer):
                     self.contain(session, (session.peer_ip, session.peer_port))
         finally:
             self.ends.append(line)
-            self.emit(events.SESSION_CLOSED, **line)
+            self.emit(events.SESSION_CLOSED, line)
             self.sessions.remove(session)
 
     # -- the end ------------------------------------------------------------------------
 
-    def start_draining(self) -> None:
-        """Stop accepting, and ask each session to end once it has echoed what it has read."""
-        self.shutdown()
+    def start_draining(self, grace: float | None = None) -> None:
+        """Stop accepting, and ask each session to end once it has echoed what it has read.
+
+        `grace` is what `shutdown` takes.
+        """
+        self.shutdown(grace)
         self.flags[DRAINING] = True
         self.wakeup.set()
         if not getattr(self.RequestHandlerClass, "takes_session", False):

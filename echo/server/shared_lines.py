@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-# Different keys that are told apart; any more of them share the line of the last.
+# Different keys that are told apart within a period; any more of them share the line of the last.
 MOST_KEYS = 64
 
 
@@ -21,7 +21,7 @@ class SharedLines:
     However many come, a key has at most two lines per period, and the `count` of its lines add
     up to how often it came, after `flush`. A line shows the fields of the last event it stands
     for. `period` is in seconds. `write` gets the count and the fields of each line, and is
-    called without a lock. `total` counts all events.
+    called without a lock. `total` counts all events, `by_key` those of the first `MOST_KEYS` keys.
 
     >>> shared = SharedLines(print, period=60)
     >>> for port in (1, 2, 3):
@@ -44,12 +44,21 @@ class SharedLines:
         """Count one event, and write its line if none has been written just now."""
         with self._lock:
             if key not in self._due and len(self._due) >= MOST_KEYS:
-                key = next(reversed(self._due))
+                self._forget_old_keys()
+                if len(self._due) >= MOST_KEYS:
+                    key = next(reversed(self._due))
             self.total += 1
-            self.by_key[key] += 1
+            if key in self.by_key or len(self.by_key) < MOST_KEYS:
+                self.by_key[key] += 1
             count, _ = self._waiting.get(key, (0, {}))
             self._waiting[key] = (count + 1, fields)
         self.flush_due()
+
+    def _forget_old_keys(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, due in self._due.items() if due <= now]:
+            if key not in self._waiting:
+                del self._due[key]
 
     def flush_due(self) -> None:
         """Write the lines whose time has come."""

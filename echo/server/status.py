@@ -74,6 +74,7 @@ class Answer:
 
 
 Page = Callable[[str], Answer]
+FAILED = Answer(b"this page failed; the log says why\n", code=HTTPStatus.INTERNAL_SERVER_ERROR)
 FOREIGN = Answer(
     b"this address serves its own machine only: ask for it by an address or as localhost\n"
     b"(a proxy in front of it has to send such a Host, or the name given as --status-host)\n",
@@ -285,11 +286,16 @@ class StatusServer(ListeningServer):
             return FOREIGN
         if request.method not in (b"GET", b"HEAD"):
             return READ_ONLY
-        page = self.pages.get(_path_of(request.target.decode("latin-1")))
+        path = _path_of(request.target.decode("latin-1"))
+        page = self.pages.get(path)
         if page is None:
             known = "\n".join(sorted(path for path in self.pages if path.count("/") == 1))
             return Answer(f"no such page; there is\n{known}\n".encode(), code=HTTPStatus.NOT_FOUND)
-        return page(headers.get(b"accept", ""))
+        try:
+            return page(headers.get(b"accept", ""))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the client gets an answer
+            self.report(error, f"page {path}")
+            return FAILED
 
     def shutdown_request(self, exchange: Any) -> None:
         """Close a connection so that its peer can read the answer, however much it still sends."""
@@ -299,7 +305,7 @@ class StatusServer(ListeningServer):
         self._released.set()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what is wrong with a page; a client that is late or gone is nothing to report."""
+        """Report a fault of ours; a client that is late or gone is nothing to report."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 

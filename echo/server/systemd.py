@@ -92,8 +92,9 @@ class Notifier:
         """Report that it reads its files again; `ready` ends that."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self) -> None:
-        """Report that it stops."""
+    def stopping(self, patience: float) -> None:
+        """Report that it stops; a manager that reads nothing takes `patience` seconds at most."""
+        self._patience = min(self._patience, patience)
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import signal
 import socket
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -368,6 +372,47 @@ def test_ctrl_c_ends_a_ping_of_a_host_called_serve() -> None:
 
     assert done.returncode == 1
     assert "stopped before the first reply" in done.stderr
+
+
+def test_ctrl_c_on_a_terminal_ends_a_ping_with_a_file_called_serve(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    """Whatever else on its command line is called as a command, a ping shows its summary."""
+    (tmp_path / "serve").write_text("[ping]\ninterval = 0.01\n")
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "echo",
+            "--config",
+            "serve",
+            "ping",
+            f"127.0.0.1:{server.port}",
+            "-c2000",
+        ],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        # So that the terminal sends INT to it, and INT isn't ignored, as in a shell's background.
+        preexec_fn=lambda: (
+            signal.signal(signal.SIGINT, signal.default_int_handler),
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        ),
+    )
+    os.close(terminal)
+    screen, pressed = b"", 0
+    with suppress(OSError):  # the terminal's end, once the process has left it
+        while data := os.read(master, 65536):
+            screen += data
+            if b"seq=2" in screen and not pressed:
+                pressed = os.write(master, b"\x03")
+    os.close(master)
+
+    assert process.wait(seconds(20)) == 0, screen
+    assert b"^C" in screen
+    assert b" received" in screen
 
 
 SWALLOWED = """

@@ -55,14 +55,17 @@ class Console:
 
     def _serve(self, command: str) -> None:
         before = _starts()
+        program, _, then = command.partition(" & ")
         process = subprocess.Popen(
-            command.split(),
+            program.split(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         self._serving.append((command, process))
+        if then:
+            self._do(then.replace("$!", str(process.pid)))
         wait_until(lambda: _starts() > before or process.poll() is not None, 20, command)
 
     def _do(self, command: str) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long  # what is deployed is one thing, whatever the Pyt
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "operations.md"
-PROGRAMS = ("curl", "haproxy", "openssl", "pidof", "promtool", "socat", "sysctl")
+PROGRAMS = ("curl", "haproxy", "openssl", "promtool", "socat", "sysctl")
 
 
 def prepare(folder: Path) -> None:

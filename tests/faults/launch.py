@@ -194,6 +194,13 @@ def impatient(_: str) -> None:
     watchdog.PATIENCE = 2
 
 
+def frozen(_: str) -> None:
+    """Let the status port's accept loop hang."""
+    from echo.server import history
+
+    history.History.tick = lambda _: threading.Event().wait()  # type: ignore[assignment, return-value]
+
+
 # -- hooks ----------------------------------------------------------------------------------
 
 

@@ -29,12 +29,10 @@ class Peers:
     def __init__(self) -> None:
         self.socks: list[socket.socket] = []
 
-    def __call__(self, port: int, source: str = "127.0.0.1", *, segment: int = 0) -> socket.socket:
-        """Connect; with `segment`, the server sends no more bytes of the stream in a packet."""
+    def __call__(self, port: int, source: str = "127.0.0.1") -> socket.socket:
+        """Connect."""
         sock = socket.socket()
         self.socks.append(sock)
-        if segment:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         sock.settimeout(seconds(20))
         sock.bind((source, 0))
         sock.connect(("127.0.0.1", port))

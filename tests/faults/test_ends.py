@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import socket
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.peers import echoes, fill, pause, read_to_end, reset
+from tests.namespaces import own_loopback
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.faults.peers import Peers, Start
     from tests.process import DaemonProcess
 
@@ -114,13 +118,20 @@ def test_peers_that_never_end_are_ended(daemon: Start, connect: Peers) -> None:
     assert read_to_end(idle) == b""
 
 
-@pytest.mark.parametrize(
-    ("segment", "piece"), [(0, 20_000), (1448, 60_000)], ids=["loopback", "Ethernet"]
-)
+@pytest.fixture(params=[65_536, 1500])
+def mtu(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Return the size of a packet: the loopback's usual one, or Ethernet's in a network of its own.
+
+    A test asks for it before `daemon`, which belongs to the network that it is started in.
+    """
+    with own_loopback(request.param) if request.param == 1500 else nullcontext():
+        yield request.param
+
+
 @pytest.mark.parametrize("loop", ["python", "auto"])
 @pytest.mark.long
 def test_a_slow_reader_is_not_a_stuck_one(
-    daemon: Start, connect: Peers, loop: str, segment: int, piece: int
+    mtu: int, daemon: Start, connect: Peers, loop: str
 ) -> None:
     """A peer that reads its receive buffer's worth within the time-out is served, not cut.
 
@@ -128,10 +139,10 @@ def test_a_slow_reader_is_not_a_stuck_one(
     transfer enlarges to 300 KB where packets are small.
     """
     process = daemon("--write-timeout", "1", "--loop", loop)
-    sock = connect(process.port, segment=segment)
+    sock = connect(process.port)
     due = fill(sock)
     for _ in range(25):  # 2.5 s in which it reads far less than a third of a send buffer
-        due -= len(sock.recv(piece))
+        due -= len(sock.recv(20_000 if mtu > 1500 else 60_000))
         pause(0.1)
     still = process.events("session.closed")
     sock.shutdown(socket.SHUT_WR)
@@ -140,6 +151,25 @@ def test_a_slow_reader_is_not_a_stuck_one(
     assert still == []
     assert rest == due
     assert reasons(process, 1) == ["eof"]
+
+
+@pytest.mark.parametrize("loop", ["python", "auto"])
+@pytest.mark.long
+def test_a_reader_slower_than_its_buffer_counts_as_stuck(
+    mtu: int, daemon: Start, connect: Peers, loop: str
+) -> None:
+    """Reading without a pause is no sign of life until the peer's system has room again."""
+    del mtu
+    process = daemon("--write-timeout", "1", "--loop", loop)
+    sock = connect(process.port)
+    fill(sock)
+    for _ in range(100):
+        if process.events("session.closed"):
+            break
+        sock.recv(90)
+        pause(0.1)
+
+    assert reasons(process, 1) == ["write_timeout"]
 
 
 @pytest.mark.parametrize("limit", [1, 100_000, 5_000_000])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +79,32 @@ def on_a_pipe(daemon: Start, pipe: Pipe, fault: str = "brisk") -> DaemonProcess:
     process = daemon(log=pipe.path, started=False, fault=fault)
     process.ready()
     return process
+
+
+def test_nothing_follows_the_last_line(daemon: Start, pipe: Pipe, connect: Peers) -> None:
+    """A HUP that a stuck log has not answered before the stop adds no line to its end."""
+    process = daemon("--status-port", "0", log=pipe.path, started=False)
+    (process.started,) = wait_until(pipe.read)
+    process.ready()
+    while (waiting := queued(process)) < 1000:  # more than come between two writes
+        sessions(process, connect, 50)
+    process.send(signal.SIGHUP)
+    process.send(signal.SIGUSR1)
+    wait_until(lambda: queued(process) > waiting, what="both have been taken")
+    process.send(signal.SIGTERM)
+    wait_until(lambda: pipe.read() and process.process.poll() is not None)
+    names = [line["event"] for line in pipe.read()]
+
+    # Where the machine is so slow that the log's last second was not enough, it isn't there at all.
+    assert "server.stopped" not in names[:-1]
+
+
+def queued(process: DaemonProcess) -> int:
+    """Return how many lines wait to be written."""
+    url = f"http://127.0.0.1:{process.started['status_port']}/metrics"
+    with urllib.request.urlopen(url, timeout=seconds(10)) as page:
+        (count,) = re.findall(r"^echod_log_queue_length (\d+)", page.read().decode(), re.MULTILINE)
+        return int(count)
 
 
 def test_a_full_disk(daemon: Start, connect: Peers) -> None:

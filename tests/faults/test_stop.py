@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -196,6 +198,20 @@ def test_again_and_again(daemon: Start, connect: Peers) -> None:
     assert process.wait() == 0
 
 
+def test_a_storm_of_hups_around_a_stop(daemon: Start) -> None:
+    """`server.stopped` is the last line, whenever a HUP comes."""
+    for _ in range(3):
+        process = daemon("--drain-timeout", "0")
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            process.send(number)
+        while process.process.poll() is None:
+            process.send(signal.SIGHUP)
+            pause(0.0005)
+
+        assert process.wait() == 0
+        assert process.lines()[-1]["event"] == "server.stopped"
+
+
 def test_a_flood_of_signals(daemon: Start, connect: Peers) -> None:
     """Signals without end neither look like a hung accept loop nor hide the TERM among them."""
     process = daemon()
@@ -235,6 +251,37 @@ def test_a_stop_among_others_is_heard_once() -> None:
         heard = [signals.wait(0) for _ in range(10)]
 
     assert [name for name in heard if name] == ["SIGTERM", "SIGHUP"]
+
+
+def test_with_all_that_can_hang(daemon: Start, connect: Peers, tmp_path: Path) -> None:
+    """A handler, a status port, a manager and a log that hang at once share the two seconds."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    kind = (socket.AF_UNIX, socket.SOCK_DGRAM)
+    with socket.socket(*kind) as manager, socket.socket(*kind) as other:
+        manager.bind(str(tmp_path / "manager"))
+        process = daemon(
+            *("--drain-timeout", "0", "--status-port", "0", "--log-level", "debug"),
+            log=pipe,
+            env={"NOTIFY_SOCKET": str(tmp_path / "manager")},
+            fault="deaf+frozen",
+            started=False,
+        )
+        process.ready()
+        for _ in range(100):
+            connect(process.port)
+        wait_until(lambda: process.threads() > 100)
+        other.connect(str(tmp_path / "manager"))
+        other.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                other.send(b"no room for more")
+        code = stop(process, 0)
+    os.close(reader)
+
+    assert code == 0
 
 
 def test_with_a_log_that_is_stuck(daemon: Start, connect: Peers, tmp_path: Path) -> None:

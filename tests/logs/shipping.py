@@ -9,6 +9,8 @@ import bz2
 import gzip
 import json
 import lzma
+from functools import partial
+from operator import concat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,71 +21,43 @@ if TYPE_CHECKING:
 TIME = "2026-01-30T17:00:00.123456789Z"
 
 
-def compose(text: str) -> str:
-    """Return a line as `docker compose logs` shows it."""
-    return f"echod-1  | {text}"
-
-
-def compose_colored(text: str) -> str:
-    """Return a line as `docker compose logs` shows it on a terminal."""
-    return f"\x1b[36mechod-1  |\x1b[0m {text}"
-
-
-def kubectl_prefix(text: str) -> str:
-    """Return a line as `kubectl logs --prefix` shows it."""
-    return f"[pod/echod-7d9c5b8f6d-x2x4z/echod] {text}"
-
-
-def kubectl_timestamps(text: str) -> str:
-    """Return a line as `kubectl logs --timestamps` shows it."""
-    return f"{TIME} {text}"
-
-
-def containerd(text: str) -> str:
-    """Return a line as containerd writes it to its own file."""
-    return f"{TIME} stdout F {text}"
+# What puts something before a line: `docker compose logs`, the same on a terminal,
+compose = partial(concat, "echod-1  | ")
+compose_colored = partial(concat, "\x1b[36mechod-1  |\x1b[0m ")
+# `kubectl logs --prefix` and `--timestamps`, containerd's own file,
+kubectl_prefix = partial(concat, "[pod/echod-7d9c5b8f6d-x2x4z/echod] ")
+kubectl_timestamps = partial(concat, f"{TIME} ")
+containerd = partial(concat, f"{TIME} stdout F ")
+# `journalctl` and `journalctl -o short-iso`, or nothing.
+journal_short = partial(concat, "Jan 30 17:00:00 host echod[4711]: ")
+journal_iso = partial(concat, "2026-01-30T17:00:00+0100 host echod[4711]: ")
+plain = partial(concat, "")
 
 
 def containerd_in_parts(text: str) -> str:
     """Return a line as a runtime writes it that has read it in two pieces."""
-    return f"{TIME} stdout P {text[:30]}\n{TIME} stdout F {text[30:]}"
+    return f"{TIME} stdout P {text[:30]}\n{containerd(text[30:])}"
 
 
-def docker_file(text: str) -> str:
-    """Return a line as Docker writes it to its own file."""
-    return json.dumps({"log": text + "\n", "stream": "stdout", "time": TIME})
+def docker_file(text: str, end: str = "\n") -> str:
+    """Return a line as Docker writes it to its own file; without its `end` it is a part of one."""
+    return json.dumps({"log": text + end, "stream": "stdout", "time": TIME})
 
 
 def docker_file_in_parts(text: str) -> str:
     """Return a line as Docker writes it that is too long for it."""
-    parts = (text[:40], text[40:] + "\n")
-    return "\n".join(json.dumps({"log": part, "stream": "stdout", "time": TIME}) for part in parts)
+    return f"{docker_file(text[:40], end='')}\n{docker_file(text[40:])}"
 
 
-def journal_short(text: str) -> str:
-    """Return a line as `journalctl` shows it."""
-    return f"Jan 30 17:00:00 host echod[4711]: {text}"
-
-
-def journal_iso(text: str) -> str:
-    """Return a line as `journalctl -o short-iso` shows it."""
-    return f"2026-01-30T17:00:00+0100 host echod[4711]: {text}"
-
-
-def journal_json(text: str) -> str:
+def journal_json(message: str | list[int]) -> str:
     """Return a line as `journalctl -o json` writes it."""
-    fields = {"__CURSOR": "s=1;i=2", "MESSAGE": text, "_PID": "4711", "PRIORITY": "6"}
+    fields = {"__CURSOR": "s=1;i=2", "MESSAGE": message, "_PID": "4711", "PRIORITY": "6"}
     return json.dumps(fields, separators=(",", ":"))
 
 
 def journal_bytes(text: str) -> str:
     """Return a line as `journalctl -o json` writes one that isn't plain text."""
-    return json.dumps({"MESSAGE": list(text.encode()), "_PID": "4711"}, separators=(",", ":"))
-
-
-def plain(text: str) -> str:
-    """Return a line as it is."""
-    return text
+    return journal_json(list(text.encode()))
 
 
 # Each makes one line of one.

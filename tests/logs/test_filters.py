@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from echo.cli.logs.options import opened
 from echo.logs.database import LogDatabase
 from echo.logs.files import open_all
 from echo.logs.filters import Filter, Matcher
+from echo.logs.small_sessions import small_sessions
 from echo.logs.times import BadTime, parse_time
 
 if TYPE_CHECKING:
@@ -34,13 +36,16 @@ FILTERS = [
     Filter(peers=(ip_network("10.0.0.0/8"),), events=("session.closed",), reasons=("eof",)),
     Filter(peers=(ip_network("::/0"),)),
     Filter(events=("it's",)),
+    Filter(min_bytes=2_000),
+    Filter(min_bytes=10**30, reasons=("max_sessions", "reset")),
 ]
 
 
 @pytest.mark.parametrize("wanted", FILTERS)
 def test_both_ways_let_the_same_lines_through(wanted: Filter, log: Path, events: Events) -> None:
     """Line by line and in SQL, a filter means the same."""
-    matcher = Matcher(wanted)
+    with opened("show", [log]) as files:
+        matcher = Matcher(wanted, small_sessions(files, wanted))
     with LogDatabase(open_all([str(log)]), wanted) as database:
         rows = [row for (row,) in database.rows("SELECT row FROM chosen ORDER BY row")]
 
@@ -52,7 +57,10 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     "wanted",
-    [Filter(level="warning"), Filter(since=NOON), Filter(until=NOON), Filter(reasons=("x",))],
+    [
+        *(Filter(level="warning"), Filter(since=NOON), Filter(until=NOON)),
+        *(Filter(reasons=("x",)), Filter(min_bytes=1)),
+    ],
 )
 def test_both_ways_agree_about_odd_events(wanted: Filter, tmp_path: Path) -> None:
     """Other zones, no time, no level, one that nobody knows: a line or a row, it is the same."""

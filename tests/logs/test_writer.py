@@ -672,6 +672,49 @@ def test_it_is_structlog_as_its_users_know_it(event_log: tuple[EventLog, Memory]
     assert (third["level"], third["event"]) == ("critical", "z")
 
 
+def test_nothing_follows_the_daemon_s_last_line(event_log: tuple[EventLog, Memory]) -> None:
+    """A log that a HUP opens anew at that moment, a gap and later events are no line after it."""
+    log, sink = event_log
+    log.path = Path("new")
+    logger = log.configure()
+    sink.gate.clear()
+    logger.info("taken")
+    wait_until(lambda: not log.queue_length, what="the writer took it")
+    log.reopen()
+    while not log.dropped:
+        logger.info("x", text="x" * 1000)
+    logger.info("server.stopped")
+    logger.error("server.error")
+    sink.gate.set()
+    new = logged(log, sink)
+    (old,) = sink.reopened
+    names = [line["event"] for line in [*vocabulary.parse(old), *new]]
+
+    assert names[-2:] == ["log.dropped", "server.stopped"]
+    assert "log.reopened" not in names
+
+
+def test_an_event_that_a_processor_fails_on_is_a_dropped_line(
+    event_log: tuple[EventLog, Memory],
+) -> None:
+    """Its caller gets the exception; the log says that a line is missing there."""
+    log, sink = event_log
+
+    def fail(_: object, __: str, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "share": 1 / fields["n"]}
+
+    logger = log.configure(fail)
+    with pytest.raises(ZeroDivisionError):
+        logger.info("x", n=0)
+    dropped = log.dropped
+    logger.info("y", n=1)
+    first, second = logged(log, sink)
+
+    assert dropped == 1
+    assert first["event"] == "y"
+    assert (second["event"], second["count"]) == ("log.dropped", 1)
+
+
 def test_an_event_that_no_shortening_bounds_keeps_its_head(
     event_log: tuple[EventLog, Memory],
 ) -> None:

@@ -87,25 +87,39 @@ def test_both_kinds_of_service_run_on_one_system(machine: Machine) -> None:
 def test_a_client_that_waits_for_a_bad_configuration_is_served_after_the_mend(
     machine: Machine,
 ) -> None:
-    """The socket stays while echod can't start; a restart serves the clients that wait there."""
-    machine.run("systemctl", "enable", "--now", "echod.socket")
+    """The socket stays while echod can't start; a restart serves the clients that wait there.
+
+    systemd's own limit is five starts in ten seconds, which is made an hour here, so that a slow
+    machine has it, too. Past it, the socket fails, its clients are reset, and what is started by
+    hand later listens on the default address instead.
+    """
+    folder = machine.root / "etc/systemd/system.conf.d"
+    folder.mkdir()
+    (folder / "limit.conf").write_text("[Manager]\nDefaultStartLimitIntervalSec=1h\n")
+    machine.drop_in("echod.socket", "[Socket]\nListenStream=\nListenStream=127.0.0.1:9005\n")
     machine.drop_in("echod.service", "[Service]\nEnvironment=ECHOD_MAX_SESSIONS=lots\n")
+    machine.run("systemctl", "enable", "--now", "echod.socket")
     enter = ("nsenter", f"--target={machine.pid}", "--all")
     client = subprocess.Popen(
-        [*enter, "echod", "connect", "--timeout", "60", "127.0.0.1", "9000"],
+        [*enter, "echod", "connect", "--timeout", "90", "127.0.0.1", "9005"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    wait_until(lambda: machine.state("echod") == "failed", 30, "echod has failed")
-    tries = ("systemctl", "show", "--value", "--property=ExecMainPID", "echod")
-    first = machine.run(*tries)
-    wait_until(lambda: machine.run(*tries) not in (first, "0"), 30, "it is tried again")
+    tries: set[str] = set()
+
+    def tried() -> bool:
+        tries.add(machine.run("systemctl", "show", "--value", "--property=ExecMainPID", "echod"))
+        return len(tries - {"0"}) > 5 or machine.state("echod.socket") == "failed"
+
+    wait_until(tried, 60, "it is tried more often than systemd's own limit allows")
     machine.drop_in("echod.service", "")
+    machine.run("systemctl", "reset-failed", "echod")  # without which nobody could restart it
     machine.run("systemctl", "restart", "echod")
     echoed, _ = client.communicate(b"hello\n", timeout=seconds(60))
 
     assert echoed == b"hello\n"
     assert machine.state("echod.socket") == machine.state("echod") == "active"
+    assert log_of(machine, "echod")[0]["port"] == 9005
     assert machine.run("systemctl", "show", "--value", "--property=NRestarts", "echod") == "0"
 
 

@@ -239,10 +239,11 @@ def test_a_descriptor_that_is_closed_harms_no_neighbour() -> None:
     from echo.server import compiled_loop
 
     results: dict[str, object] = {}
-    processors = compiled_loop.Processors(frozenset(), frozenset())
     infinite = float("inf")
     with ExitStack() as left:
         wakeup, ringing = map(left.enter_context, socket.socketpair())
+        flags = array("i", [0, 0])
+        settings = compiled_loop.Settings(wakeup.fileno(), flags, 4096, infinite, 60.0, 0)
 
         def run(name: str, fd: int) -> threading.Thread:
             def work() -> None:
@@ -251,10 +252,7 @@ def test_a_descriptor_that_is_closed_harms_no_neighbour() -> None:
                 except OSError as error:
                     results[name] = error.errno
 
-            flags = array("i", [0, 0])
-            loop = compiled_loop.CompiledLoop(
-                fd, wakeup.fileno(), flags, 4096, infinite, 60.0, infinite, 0, processors
-            )
+            loop = compiled_loop.CompiledLoop(fd, infinite, settings)
             thread = threading.Thread(target=work)
             thread.start()
             return thread

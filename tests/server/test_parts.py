@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -296,6 +297,23 @@ def test_keys_without_end_share_lines() -> None:
 
     assert sum(counts) == shared.total == 10 * MOST_KEYS
     assert len(counts) <= MOST_KEYS + 1
+
+
+def test_keys_of_long_ago_don_t_share_lines_with_new_ones() -> None:
+    """However many keys there have been, two new ones have lines and counts of their own."""
+    counts: Counter[str] = Counter()
+    period = 0.02
+    shared = SharedLines(lambda count, fields: counts.update({fields["name"]: count}), period)
+    for key in range(2 * MOST_KEYS):
+        shared.add(key, name="old")
+    shared.flush()
+    threading.Event().wait(2 * period)
+    for name in ("one", "other", "one", "other"):
+        shared.add(name, name=name)
+    shared.flush()
+
+    assert counts == {"old": 2 * MOST_KEYS, "one": 2, "other": 2}
+    assert len(shared.by_key) <= MOST_KEYS
 
 
 # -- sockets ------------------------------------------------------------------------------

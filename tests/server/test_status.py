@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -242,10 +243,21 @@ def log() -> EventList:
 @pytest.fixture
 def status(log: EventList) -> Iterator[StatusServer]:
     """Run a small status server."""
-    pages = {"/": lambda _: Answer(b"hello"), "/broken": broken, "/big": lambda _: Answer(BIG)}
+    pages = {
+        "/": lambda _: Answer(b"hello"),
+        "/broken": broken,
+        "/unreadable": unreadable,
+        "/big": lambda _: Answer(BIG),
+    }
     address = ("127.0.0.1", 0)
     with StatusServer(address, pages, log=log, connections=4, timeout=seconds(5)) as server:
         yield server
+
+
+def unreadable(accept: str) -> Answer:
+    """Fail as a page does whose file has gone."""
+    del accept
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def broken(accept: str) -> Answer:
@@ -384,14 +396,29 @@ def test_a_visitor_that_goes_away_is_nothing_to_report(
 
 
 def test_a_page_that_fails_is_one_line_in_the_log(status: StatusServer, log: EventList) -> None:
-    """A fault in a page ends that connection, with a traceback in the log."""
-    with socket.create_connection(status.server_address[:2], seconds(10)) as sock:
-        sock.sendall(b"GET /broken HTTP/1.0\r\n\r\n")
-        assert not sock.recv(100)
+    """Its client is told so, and the log has a traceback."""
+    answer = ask(status, b"GET /broken HTTP/1.0\r\n\r\n")
     error = log.wait_for("server.error")[0]
 
-    assert error["where"] == "broken"
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert error["where"] == "page /broken"
     assert "ZeroDivisionError" in error["exception"]
+
+
+def test_a_system_s_error_in_a_page_is_not_the_client_s(
+    status: StatusServer, log: EventList
+) -> None:
+    """It is reported, and what is asked for again and again shares a line."""
+    answers = [ask(status, b"GET /unreadable HTTP/1.0\r\n\r\n") for _ in range(5)]
+    status.flush_shared_lines()
+    errors = log.named("server.error")
+
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 500"}
+    assert {(error["where"], error["error"]) for error in errors} == {
+        ("page /unreadable", "FileNotFoundError: [Errno 2] No such file or directory")
+    }
+    assert len(errors) <= 3
+    assert sum(error.get("count", 1) for error in errors) == 5
 
 
 # -- browsers, and who sends them -----------------------------------------------------------

@@ -113,7 +113,7 @@ def test_an_abstract_socket_is_told_too() -> None:
     notifier.ready()
     notifier.status("fine")
     notifier.status("fine")
-    notifier.stopping()
+    notifier.stopping(1)
 
     assert there.wait_for("STOPPING") == "STOPPING=1"
     assert there.heard == ["READY=1", "STATUS=fine", "STOPPING=1"]
@@ -199,7 +199,7 @@ def test_the_watchdog_is_not_fed_when_the_accept_loop_hangs(manager: Manager) ->
     notifier = Notifier(environment(manager, WATCHDOG_USEC="1000000"))
     for turns in (0, 0, 0, 1):
         notifier.alive(turns)
-    notifier.stopping()
+    notifier.stopping(1)
     manager.wait_for("STOPPING=1")
 
     assert manager.heard.count("WATCHDOG=1") == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import re
 import socket
 import socketserver
@@ -820,77 +819,6 @@ def test_a_record_that_drips_is_silence_for_every_handler(
     tap = Tap(of_files, authority.trusting())
 
     assert drip(tap, of_files)["reason"] == "idle_timeout"
-
-
-class Rekeying:
-    """A client of OpenSSL's own that sends key updates, which Python's TLS can't."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        name = ctypes.util.find_library("ssl")
-        if name is None:
-            pytest.skip("OpenSSL's library can't be found by its name")
-        self._library = ctypes.CDLL(name)
-        for made in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
-            getattr(self._library, made).restype = ctypes.c_void_p
-        self._context = self._call("SSL_CTX_new", self._call("TLS_client_method"))
-        self._ssl = self._call("SSL_new", self._context)
-        self._call("SSL_set_fd", self._ssl, sock.fileno())
-        assert self._call("SSL_connect", self._ssl) == 1
-
-    def __enter__(self) -> Rekeying:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._call("SSL_free", self._ssl)
-        self._call("SSL_CTX_free", self._context)
-
-    def renew_keys(self) -> bool:
-        """Send a key update that asks for another one; return whether that went well."""
-        self._call("SSL_key_update", self._ssl, 1)
-        return self._call("SSL_do_handshake", self._ssl) == 1
-
-    def write(self, data: bytes) -> bool:
-        """Send payload."""
-        return self._call("SSL_write", self._ssl, data, len(data)) == len(data)
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        wide = [ctypes.c_void_p(a) if isinstance(a, int) and a > 2**31 else a for a in arguments]
-        return getattr(self._library, name)(*wide)
-
-
-def test_a_flood_without_payload_is_ended(server: RunningServer, authority: Authority) -> None:
-    """A peer that sends nothing but key updates is `tls_error`, after 64 KiB of them."""
-    del authority
-    with socket.create_connection(server.address) as sock, Rekeying(sock) as peer:
-        sent = 0
-        while peer.renew_keys():
-            sent += 1
-            assert sent < 1_000_000, "the session went on"
-        closed = closing_line(server)
-
-    assert (closed["reason"], closed["detail"]) == ("tls_error", "records without payload")
-    assert closed["received_bytes"] == 0
-
-
-def test_a_drain_ends_a_session_that_only_renews_its_keys(server: RunningServer) -> None:
-    """Key updates without end, a byte of payload between them: a drain is heard in time."""
-    with socket.create_connection(server.address) as sock, Rekeying(sock) as peer:
-        over = threading.Event()
-
-        def flood() -> None:
-            while not over.is_set() and peer.write(b"x"):
-                for _ in range(1000):
-                    peer.renew_keys()
-
-        thread = threading.Thread(target=flood)
-        thread.start()
-        wait_until(lambda: server.server.totals()["received_bytes"] > 2)
-        drained = server.server.drain(seconds(5))
-        over.set()
-        thread.join()
-
-    assert drained
-    assert closing_line(server)["reason"] == "drained"
 
 
 def test_a_bare_end_is_answered_with_close_notify(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from echo.cli.failure import FAILED, say
-from echo.cli.logs.options import Choice, Chosen, File, extra, loaded, report_unreadable
+from echo.cli.logs.options import ChosenLines, File, LineChoice, extra, loaded, report_unreadable
 from echo.cli.logs.screen import as_json, console, output
 from echo.escape import escape
 from echo.logs import words
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from echo.logs.promises import Audit, Finding
 
-_DEFAULT = Choice()
+_DEFAULT = LineChoice()
 # Of each kind of remark this many are named on a screen; --json names more.
 _MOST_REMARKS = 5
 # An audit that saw no event proves nothing.
@@ -29,7 +29,7 @@ NO_EVENTS = os.EX_DATAERR
 
 def audit(
     *files: File,
-    choice: Chosen = _DEFAULT,
+    choice: ChosenLines = _DEFAULT,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Check logs.

@@ -16,16 +16,17 @@ from cyclopts.validators import Number
 from echo.cli.failure import USAGE, Failure, reason, say
 from echo.cli.logs.options import Choice, Chosen, File, check_names, opened
 from echo.cli.logs.screen import on_terminal, output
-from echo.cli.logs.show import matching
 from echo.logs.files import DEFAULT_LOG, STDIN
-from echo.logs.filters import Filter, Matcher
+from echo.logs.filters import Matcher
 from echo.logs.follower import Follower
 from echo.logs.pretty import parsed, pretty_line
 from echo.logs.reader import read_lines
+from echo.logs.small_sessions import HeldSessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from echo.logs.filters import Filter
     from echo.logs.reader import Line
 
     Show = Callable[[Iterable[Line]], None]
@@ -80,26 +81,32 @@ def _follow_pipe(names: tuple[str, ...], wanted: Filter, show: Show) -> None:
     if len(names) > 1:
         raise Failure("logs follow: a pipe can't be followed beside files", USAGE)
     with opened("follow", [Path(name) for name in names]) as (pipe,):
-        for line in matching(read_lines(pipe, at_once=True), wanted):
-            show([line])
+        matcher, held = Matcher(wanted), HeldSessions(wanted)
+        for line in read_lines(pipe, at_once=True):
+            show(_matching(line, matcher, held))
+        show(held.rest())
 
 
 def _follow_files(names: tuple[str, ...], wanted: Filter, lines: int, show: Show) -> None:
     matcher = Matcher(wanted)
     pause = threading.Event()
-    followers = [_follower(name) for name in names]
-    for follower in followers:
-        show(deque(_new(follower, matcher), maxlen=lines))
+    followers = [(_follower(name), HeldSessions(wanted)) for name in names]
+    for follower, held in followers:
+        show(deque(_new(follower, matcher, held), maxlen=lines))
     while not pause.wait(_LOOK_INTERVAL):
-        for follower in followers:
-            show(_new(follower, matcher))
+        for follower, held in followers:
+            show(_new(follower, matcher, held))
 
 
-def _new(follower: Follower, matcher: Matcher) -> Iterator[Line]:
+def _matching(line: Line, matcher: Matcher, held: HeldSessions) -> Iterator[Line]:
+    fields = parsed(line.text)
+    return held.after(line, fields, matches=matcher.matches(fields))
+
+
+def _new(follower: Follower, matcher: Matcher, held: HeldSessions) -> Iterator[Line]:
     try:
         for line in follower.read():
-            if matcher.matches(parsed(line.text)):
-                yield line
+            yield from _matching(line, matcher, held)
     except OSError as error:
         raise _unreadable(str(follower.path), reason(error)) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
 from echo.cli.failure import FAILED, USAGE, Failure, missing_extra, reason, say
 from echo.cli.networks import network
@@ -37,7 +38,7 @@ File = Annotated[Path, Parameter(allow_leading_hyphen=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class LineChoice:
     """Which lines."""
 
     peer: Annotated[tuple[str, ...], Parameter(negative="")] = ()
@@ -91,7 +92,21 @@ class Choice:
         )
 
 
-Chosen = Annotated[Choice, Parameter(name="*", group=Group("Which lines", sort_key=1))]
+@dataclass(frozen=True, kw_only=True)
+class Choice(LineChoice):
+    """Which lines, and of which sessions; `audit` leaves no session out."""
+
+    min_bytes: Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))] = 0
+    """Leave out sessions that ended with fewer bytes received, as health checks with 1."""
+
+    def filter(self, command: str) -> Filter:
+        """Return what was asked for; raise `Failure` that names what can't be understood."""
+        return replace(super().filter(command), min_bytes=self.min_bytes)
+
+
+_GROUP = Parameter(name="*", group=Group("Which lines", sort_key=1))
+ChosenLines = Annotated[LineChoice, _GROUP]
+Chosen = Annotated[Choice, _GROUP]
 
 
 def _zone(command: str, name: str) -> tzinfo:
@@ -172,7 +187,7 @@ def _raise_descriptor_limit(wanted: int) -> None:
 
 @contextmanager
 def loaded(
-    command: str, files: Sequence[Path], choice: Choice, *columns: str
+    command: str, files: Sequence[Path], choice: LineChoice, *columns: str
 ) -> Iterator[LogDatabase]:
     """Read files into tables, with these columns or those that are needed anyway."""
     with extra(command):
