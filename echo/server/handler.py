@@ -107,11 +107,13 @@ class EchoHandler(socketserver.StreamRequestHandler):
             left = self.max_bytes - counts.received_bytes
             if left <= 0:
                 raise SessionEnd(Reason.BYTE_LIMIT)
-            self.wait_for_input()
+            if counts.received_bytes:  # a client's first bytes are often there already
+                self.wait_for_input()
             room = self.buffer if left >= len(self.buffer) else self.buffer[: int(left)]
             try:
                 count = self.request.recv_into(room)
             except BlockingIOError:  # the wakeup, or under TLS something without payload
+                self.wait_for_input()
                 continue
             counts.received_bytes += count
             chunk = self.buffer[:count]

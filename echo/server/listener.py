@@ -109,9 +109,12 @@ class ListeningServer(socketserver.ThreadingTCPServer):
             raise
 
     def emit(self, event: Event, fields: Mapping[str, Any] = NO_FIELDS, /, **others: Any) -> None:
-        """Write one event. A logger that fails harms no session: failures are only counted."""
+        """Write one event, with a mapping of fields or with keywords.
+
+        A logger that fails harms no session: failures are only counted.
+        """
         try:
-            getattr(self.log, event.level)(event.name, **fields, **others)
+            getattr(self.log, event.level)(event.name, **(others or fields))
         except Exception:  # noqa: BLE001 - the logger is the caller's and may raise anything
             self.log_failures += 1
 

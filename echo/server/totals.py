@@ -41,5 +41,6 @@ class Totals:
         self.received_bytes += line["received_bytes"]
         self.sent_bytes += line["sent_bytes"]
         self.reasons[line["reason"]] += 1
-        self.durations[bisect_left(DURATION_BOUNDS, line["duration_s"])] += 1
-        self.duration_s += line["duration_s"]
+        duration_s = line["duration_s"]
+        self.durations[bisect_left(DURATION_BOUNDS, duration_s)] += 1
+        self.duration_s += duration_s
