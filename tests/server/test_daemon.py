@@ -231,7 +231,7 @@ def roaming(process: DaemonProcess) -> list[int]:
 def test_a_session_that_lasts_may_use_every_processor(daemon: Start) -> None:
     """In the compiled loop it leaves the daemon's processor and class, until it ends."""
     handler_of("compiled")
-    process = daemon()
+    process = daemon("--cpu", str(max(os.sched_getaffinity(0))))
     # One session only: a second that is silent for a second waits in that class, too.
     with process.client() as client:
         client.echo(b"once")
