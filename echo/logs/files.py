@@ -239,7 +239,7 @@ def _zstd() -> Any:
     try:
         from compression import zstd  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError:  # before Python 3.14
-        from backports import zstd
+        from backports import zstd  # type: ignore[no-redef, unused-ignore]
     return zstd
 
 

@@ -19,7 +19,7 @@ EXAMPLES = "2026-01-31T15:00, 9:30, yesterday 15:00, @1738200000, 10 min ago, 2h
 
 _DATE = r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|today|yesterday)"
 _ZONE = r"\s*(?P<zone>z|utc|[+-]\d\d(?::?\d\d)?)?"
-_TIME = r"(?P<hour>\d{1,2})(?P<rest>:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)"
+_TIME = r"(?P<hour>[01]?\d|2[0-3])(?P<rest>:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)"
 _TIME_OF_DAY = (_TIME + _ZONE).replace("?P<", "?P<only_")
 _MOMENT = re.compile(rf"{_DATE}(?:(?:\s+|t){_TIME}?{_ZONE})?|{_TIME_OF_DAY}")
 _PART = r"(\d+(?:\.\d+)?)\s*([a-z]+)"

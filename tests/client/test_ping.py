@@ -15,6 +15,9 @@ from tests.waiting import seconds
 if TYPE_CHECKING:
     from tests.planted import Serve
 
+# Seconds for a reply that never comes.
+PATIENCE = seconds(0.2)
+
 
 def test_a_reply_has_its_time() -> None:
     """A reply's time is not longer than the call that measured it; the connect time is apart."""
@@ -58,12 +61,16 @@ def test_a_large_ping_comes_back_whole() -> None:
         (planted.sends_more, "expected no more bytes, got 0x21", 1),
         (planted.closes_at_once, "stream at offset 0", 0),
         (planted.ends_early, "ended the stream at offset 1, with 63 bytes missing", 0),
-        (planted.never_answers, "no echo for 0.2 s at offset 0, with 64 bytes missing", 0),
+        (
+            planted.never_answers,
+            f"no echo for {PATIENCE:g} s at offset 0, with 64 bytes missing",
+            0,
+        ),
     ],
 )
 def test_what_went_wrong_is_said(serve: Serve, problem: str, mismatches: int) -> None:
     """A ping that is not answered rightly is lost, and its reply says why."""
-    with planted.planted(serve) as address, Pinger(*address, timeout=seconds(0.2)) as pinger:
+    with planted.planted(serve) as address, Pinger(*address, timeout=PATIENCE) as pinger:
         reply = pinger.ping()
 
     assert reply.ms is None

@@ -174,6 +174,8 @@ def test_a_time_of_day_ends_what_since_begins(since: str, until: str, found: str
             "9",
             "9:5",
             "24:00",
+            "2026-01-31T24:00",
+            "yesterday 24:00Z",
         ),
         *("12:60", "5", "1 fortnight", "1.5 months", "99999999 years ago", "@1e9", "@" + "9" * 20),
     ],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.debian import need
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -49,16 +50,21 @@ exec env -i container=unshare PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr
 """
 
 
-def make() -> None:
-    """Make the system if it is not there yet, and install this project in it anew."""
+def debian(root: Path, packages: str) -> None:
+    """Make a Debian of the stable release in `root`, or take the one that is there."""
     if os.geteuid():
         pytest.skip("a system of its own takes root")
-    if not (ROOT / "made").exists():
-        options = ("--variant=minbase", f"--include={PACKAGES}")
-        subprocess.run(["debootstrap", *options, "stable", ROOT], check=True)
-        (ROOT / "made").touch()
+    if not (root / "made").exists():
+        options = ("--variant=minbase", f"--include={packages}")
+        subprocess.run([need("debootstrap"), *options, "stable", root], check=True)
+        (root / "made").touch()
     for name in ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
-        (ROOT / name[1:]).write_bytes(Path(name).read_bytes())
+        (root / name[1:]).write_bytes(Path(name).read_bytes())
+
+
+def make() -> None:
+    """Make the system if it is not there yet, and install this project in it anew."""
+    debian(ROOT, PACKAGES)
     install = (
         'rm -rf "$0/opt/echod" "$0/src" && mkdir "$0/src" && cd "$1"\n'
         "git ls-files -z --cached --others --exclude-standard |"

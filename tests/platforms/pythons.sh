@@ -3,11 +3,11 @@
 #
 #   tests/platforms/pythons.sh [PYTHON...] [-- PYTEST-ARGUMENT...]
 #
-# A PYTHON is a version such as 3.14 and 3.15, the default, or a free-threaded one such as 3.14t,
-# which is built from Debian's source. Each runs all tests, the long ones too. Needs root,
-# debootstrap, and the registries of Debian and of Python packages. The system stays in
-# /var/tmp/echo-unstable for the next run (ECHO_PLATFORM_ROOT names another folder); its mounts
-# are gone when the run ends.
+# A PYTHON is a version such as 3.14 and 3.15, the default, or the free-threaded 3.14t, which is
+# built from Debian's source. Each runs all tests, the long ones too; 3.14t those of the tox
+# environment free-threaded. Needs root, debootstrap, and the registries of Debian and of Python
+# packages. The system stays in /var/tmp/echo-unstable for the next run (ECHO_PLATFORM_ROOT names
+# another folder); its mounts are gone when the run ends.
 set -euo pipefail
 
 main() {
@@ -66,6 +66,13 @@ run() {
     install "$1" || return
     rm -rf "$venv"
     "$command" -m venv "$venv" || return
+    if [[ $1 == *t ]]; then
+        "$venv/bin/pip" install -q --root-user-action ignore tox || return
+        shift
+        if (($#)); then set -- -- "$@"; fi
+        "$venv/bin/tox" run -e free-threaded "$@"
+        return
+    fi
     "$venv/bin/pip" install -q --root-user-action ignore --editable '.[test]' || return
     shift
     "$venv/bin/python" -m pytest "$@"
@@ -89,7 +96,7 @@ build() {
     sed -n 's/^deb /deb-src /p' /etc/apt/sources.list >/etc/apt/sources.list.d/source.list
     apt-get update -qq &&
         apt-get install -y -qq --no-install-recommends dpkg-dev make pkg-config libbz2-dev \
-            libffi-dev liblzma-dev libncurses-dev libreadline-dev libsqlite3-dev libssl-dev \
+            cargo libffi-dev liblzma-dev libncurses-dev libreadline-dev libsqlite3-dev libssl-dev \
             uuid-dev zlib1g-dev &&
         cd /opt && apt-get source -qq "python$2" && cd "python$2"-*/ &&
         ./configure -q --disable-gil --prefix="/opt/python$1" &&

@@ -364,8 +364,9 @@ def test_a_linger_ends_in_time_and_when_the_peer_is_gone(pair: Pair) -> None:
 # -- tuning -------------------------------------------------------------------------------
 
 
-def test_tuning_pins_and_batches() -> None:
+def test_tuning_pins_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon stays on one processor, in the batch class, with a long switch interval."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
     tuning.tune("auto")
 
     assert len(os.sched_getaffinity(0)) == 1

@@ -249,7 +249,8 @@ def status(log: EventList) -> Iterator[StatusServer]:
         "/unreadable": unreadable,
         "/big": lambda _: Answer(BIG),
     }
-    with StatusServer(("127.0.0.1", 0), pages, log=log, connections=4) as server:
+    address = ("127.0.0.1", 0)
+    with StatusServer(address, pages, log=log, connections=4, timeout=seconds(5)) as server:
         yield server
 
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
     from echo.testing import RunningServer
 
+# OpenSSL's words for a record that doesn't decrypt: until 3.4, and since 3.5.
+BROKEN_RECORD = "decryption failed|record layer failure"
+
 
 @pytest.fixture
 def server(authority: Authority) -> Iterator[RunningServer]:
@@ -423,7 +426,7 @@ def test_a_record_that_was_tampered_with_ends_the_session(
     tap.raw.close()
 
     assert closed["reason"] == "tls_error"
-    assert re.search("decrypt|record", closed["detail"])  # the words are OpenSSL's, and change
+    assert re.search(BROKEN_RECORD, closed["detail"])
     assert closed["sent_bytes"] == 5
 
 
@@ -438,7 +441,7 @@ def test_payload_before_a_broken_record_is_counted(
     tap.raw.close()
 
     assert (closed["reason"], closed["received_bytes"]) == ("tls_error", 10)
-    assert "decrypt" in closed["detail"]
+    assert re.search(BROKEN_RECORD, closed["detail"])
 
 
 def test_a_broken_record_of_a_peer_that_is_gone_is_an_error_of_tls(authority: Authority) -> None:
@@ -453,7 +456,7 @@ def test_a_broken_record_of_a_peer_that_is_gone_is_an_error_of_tls(authority: Au
         shaking.join()
         there.close()
         for _ in range(2):
-            with pytest.raises(TlsError, match="decrypt"):
+            with pytest.raises(TlsError, match=BROKEN_RECORD):
                 sock.recv(10)
 
 

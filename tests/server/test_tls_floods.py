@@ -125,8 +125,9 @@ def test_a_flood_without_payload_is_ended(
         closed = server.log.wait_for("session.closed")[0]
 
     assert closed["reason"] == "tls_error"
-    # The second is OpenSSL's own bound on empty records.
-    assert closed["detail"] in {"records without payload", "record too small"}
+    # The others are OpenSSL's words for its own bound on empty records: until 3.4, and since 3.5.
+    ended_by_openssl = {"record too small", "record layer failure"}
+    assert closed["detail"] in {"records without payload", *ended_by_openssl}
     assert closed["received_bytes"] == 0
 
 
