@@ -73,7 +73,7 @@ def _read(argument: Argument, token: Token, reader: Callable[[str], object]) -> 
 
 
 def _whole_number(text: str) -> str:
-    if re.fullmatch(r"[+-]?\d+\.\d*", text):
+    if not re.match(r"[+-]?\d", text) or re.fullmatch(r"[+-]?\d+\.\d*", text):
         raise ValueError(f"must be a whole number, not {text}")
     return text
 
@@ -99,6 +99,8 @@ def _split_host(host: Argument, port: Argument) -> None:
         return
     token = host.tokens[0]
     name, number = split_address(token.value)
+    if not number and re.fullmatch(r"[1-9]\d{0,4}", name):  # 9000 would be 0.0.35.40
+        raise Failure(f"{name} is no host: write :{name} or --port {name} for the port", USAGE)
     host.tokens[:] = [token.evolve(value=name)] if name else []
     if not number:
         return

@@ -55,7 +55,8 @@ def open_output() -> None:
         io.BufferedWriter(_Output(standard.fileno(), "wb", closefd=False)),
         encoding=standard.encoding,
         errors="backslashreplace",
-        line_buffering=standard.line_buffering,
+        # With PYTHONUNBUFFERED: write_through alone ends at the buffer of the writer below.
+        line_buffering=standard.line_buffering or standard.write_through,
         write_through=standard.write_through,
     )
 

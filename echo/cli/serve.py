@@ -234,9 +234,10 @@ def _open_log(settings: Logging) -> EventLog:
     try:
         path, sink = _log_target(settings)
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        stop = "stop that server, or " if isinstance(error, BlockingIOError) else ""
         raise Failure(
             f"serve: can't open the log {settings.target}: {reason(error)}; "
-            "name another with --log-file, or - for standard output",
+            f"{stop}name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
     sinks, lock = [sink], threading.RLock()

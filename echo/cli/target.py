@@ -19,6 +19,7 @@ from echo.tls import TlsError, explain
 _FILES = "--tls-ca, --tls-client-cert or --tls-client-key"
 # What OpenSSL says of an answer that is no TLS: an echo of its own first message, or a greeting.
 _NOT_TLS = ("unexpected message", "wrong version number", "packet length too long")
+_NO_ECHO = "is an echo server running there?"
 # The first byte of a TLS alert.
 _ALERT = 0x15
 
@@ -68,7 +69,7 @@ class Target:
         """Return the failure of a connection: code 2 where there is no such host, else 1."""
         text = f"{command}: can't connect to {self}: {reason(error)}"
         code = USAGE if isinstance(error, socket.gaierror) else FAILED
-        return Failure(self.explain(text, error, "is an echo server running there?"), code)
+        return Failure(self.explain(text, error, _NO_ECHO), code)
 
     def explain(self, text: str, error: Exception | None, otherwise: str = "") -> str:
         """Return `text` with what the user can look at after such an error, if that is known."""
@@ -82,8 +83,9 @@ class Target:
             if str(error).startswith(_NOT_TLS):
                 return "the server doesn't speak TLS: leave --tls out"
             return "see --tls-ca" if "certificate verify failed" in str(error) else ""
-        if isinstance(error, EchoMismatch) and not error.offset and error.got == _ALERT:
-            return "that is a TLS alert: add --tls"
+        if isinstance(error, EchoMismatch) and not error.offset:
+            alert = error.got == _ALERT
+            return "that is a TLS alert: add --tls" if alert else _NO_ECHO
         if isinstance(error, EchoEnded | EOFError) and not (
             self.tls or getattr(error, "offset", None)
         ):

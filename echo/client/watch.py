@@ -48,7 +48,8 @@ class StatusPage:
             raise BadUrl(str(error)) from error
         if parts.scheme not in ("http", "https"):
             raise BadUrl("it has to begin with http:// or https://")
-        if not host or parts.query or parts.fragment or parts.username is not None:
+        only_port = host and host.isdecimal() and port is None
+        if not host or only_port or parts.query or parts.fragment or parts.username is not None:
             raise BadUrl("it needs a host, and has room for a port and a path only")
         path = parts.path.rstrip("/")
         self.url = f"{parts.scheme}://{parts.netloc}{path}"

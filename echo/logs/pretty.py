@@ -59,13 +59,22 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) and "event" in fields else None
 
 
+class _Escaped(str):
+    """Text whose control characters are escaped; structlog quotes it without a second escape."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("\\\\", "\\")
+
+
 def _escaped_name(name: str) -> str:
     return "exc_info_" if name == "exc_info" else escape(name)  # structlog would act on it
 
 
 def _escaped(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return escape(value)
+        return _Escaped(escape(value))
     if isinstance(value, int | float | None) and name not in _TEXTS:
         return value
     try:

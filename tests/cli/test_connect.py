@@ -61,6 +61,15 @@ def test_a_wrong_echo_is_exit_code_1() -> None:
     )
 
 
+def test_a_server_of_another_kind_is_doubted() -> None:
+    """A first byte that differs raises the question whether the server is an echo server."""
+    with one_session(answer(b"HTTP/1.1 400 Bad Request")) as address:
+        done = piped(address, b"one")
+
+    assert done.returncode == 1
+    assert b"at offset 0: expected 0x6f, got 0x48; is an echo server running" in done.stderr
+
+
 def test_an_early_end_is_exit_code_1() -> None:
     """A missing byte is one line with the offset."""
     with one_session(answer(b"on")) as address:
@@ -224,6 +233,19 @@ def test_a_wrong_answer_ends_the_talk(tmp_path: Path) -> None:
         terminal.type(b"hello\n", b"the echo differs at offset 1: expected 0x65, got 0x61")
 
         assert terminal.end() == 1
+
+
+def test_what_was_sent_is_shown_before_what_went_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of a talk keep their order, with PYTHONUNBUFFERED, too."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    with one_session(answer(b"hallo\n")) as address:
+        terminal = Terminal(command(address), tmp_path)
+        terminal.type(b"hello\n", b"the echo differs")
+        terminal.end()
+
+    assert terminal.screen.index(b"sent 6 bytes") < terminal.screen.index(b"the echo differs")
 
 
 def test_an_interrupt_ends_the_talk(server: RunningServer, tmp_path: Path) -> None:

@@ -863,6 +863,7 @@ def test_another_missing_module_is_no_extra(monkeypatch: pytest.MonkeyPatch, log
         ("show --until 2026-01 x", 2, "'2026-01' is no time"),
         ("show --tz Mars/Base x", 2, "'Mars/Base' is no zone: use UTC, local"),
         ("show --peers 10.0.0.1 x", 2, "there is no option --peers: did you mean --peer?"),
+        ("show --last 5 x", 2, "there is no option --last: see echod logs show --help"),
         ("audit -x", 2, "there is no option -x: see echod logs audit --help"),
         ("show --min-bytes 1x x", 2, "--min-bytes must be a size such as 512, 64k or 1.5M"),
         ("summary --min-bytes 9999999999T x", 2, "--min-bytes"),

@@ -294,7 +294,8 @@ def test_two_daemons_on_one_log(daemon: Start, connect: Peers) -> None:
         (
             73,
             f"echod: serve: can't open the log {process.log}: the process with pid {process.pid} "
-            "writes to it; name another with --log-file, or - for standard output\n".encode(),
+            "writes to it; stop that server, or name another with --log-file, or - for "
+            "standard output\n".encode(),
         )
     ]
 

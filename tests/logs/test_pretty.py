@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,16 @@ def test_no_field_moves_the_cursor(value: str, name: str) -> None:
     shown = pretty(render({"event": "session.data", name: value}), colors=False)
 
     assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in shown)
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"), [("hello\\n", "hello\\n"), ("hello world\\n\\x00", "'hello world\\n\\x00'")]
+)
+def test_an_escape_is_the_same_in_quotes(sent: str, shown: str) -> None:
+    """A space puts a value into quotes, and changes nothing else in it."""
+    line = render({"event": "session.data", "preview": sent})
+
+    assert pretty(line, colors=False).endswith(f"preview={shown}")
 
 
 VALUES = st.recursive(

@@ -136,8 +136,9 @@ def check_names(command: str, files: Iterable[Path]) -> None:
     """Raise `Failure` for a mistyped flag among the files, with the nearest one that there is."""
     for name in map(str, files):
         if name.startswith("-") and name != STDIN:
-            near = get_close_matches(name, _flags(command), 1)
-            hint = f"did you mean {near[0]}?" if near else f"see echod logs {command} --help"
+            flags = {flag.lstrip("-"): flag for flag in _flags(command)}
+            near = get_close_matches(name.lstrip("-"), flags, 1)
+            hint = f"did you mean {flags[near[0]]}?" if near else f"see echod logs {command} --help"
             text = f"there is no option {name}: {hint} (a file of that name is ./{name})"
             raise Failure(f"logs {command}: {text}", USAGE)
 
