@@ -186,8 +186,9 @@ def _failure_of(error: Exception) -> Failure:
         )
     if isinstance(error, cyclopts.UnknownOptionError):
         error.token = named_plainly(error.token)
-    if isinstance(error, cyclopts.UnknownOptionError) and "Did you mean" not in str(error):
-        return Failure(f"{error} See echod {' '.join(error.command_chain or ())} --help", USAGE)
+    if isinstance(error, cyclopts.UnknownOptionError | cyclopts.MissingArgumentError):
+        advice = f" See echod {' '.join(error.command_chain or ())} --help"
+        return Failure(f"{error}{'' if 'Did you mean' in str(error) else advice}", USAGE)
     if isinstance(error, cyclopts.CycloptsError):
         return Failure(str(error), USAGE)
     if isinstance(error, BadLimit):

@@ -66,6 +66,7 @@ echod demo --fast | head -2                                 | 0 | One echo serve
 echod top http://127.0.0.1:{free}                           | 1 | can't read
 echod top :{free}                                           | 1 | can't read http://127.0.0.1:{free}/sessions
 echod top {free}                                            | 1 | can't read http://127.0.0.1:{free}/sessions
+echod logs query                                            | 2 | See echod logs query --help
 echod logs show nowhere.jsonl                               | 1 | No such file
 """
 
