@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import sys
+import sysconfig
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from setuptools import Extension, setup
 CONFIG = ConfigParser()
 CONFIG.read("setup.cfg")
 VERSION = runpy.run_path("echo/version.py")["VERSION"]
+SOURCES = ["echo/server/compiled_loop.pyx", "echo/server/followers.c"]
 # A link or a picture that leads to a file beside the README.
 BESIDE = re.compile(r'(?P<before>\]\(|src="|srcset=")(?P<path>(?![a-z]+:|#)[^)"\s]+)')
 
@@ -34,14 +36,29 @@ def _is_picture(path: str) -> bool:
     return path.endswith((".png", ".svg"))
 
 
+def is_in_place() -> bool:
+    """Return whether an editable installation finds the loop built from these sources already.
+
+    To build it again would replace the file while daemons of another environment import it.
+    """
+    built = Path(f"echo/server/compiled_loop{sysconfig.get_config_var('EXT_SUFFIX')}")
+    sources = [*SOURCES, "echo/server/followers.h", "setup.py"]
+    return (
+        "editable_wheel" in sys.argv
+        and built.exists()
+        and all(built.stat().st_mtime > Path(path).stat().st_mtime for path in sources)
+    )
+
+
 def extensions() -> list[Extension]:
     """Return the compiled loop, which is Linux's. Where no compiler is, Python's loop serves."""
-    if sys.platform != "linux" or os.environ.get("ECHO_PURE"):
+    if sys.platform != "linux" or os.environ.get("ECHO_PURE") or is_in_place():
         return []
     return [
         Extension(
             "echo.server.compiled_loop",
-            ["echo/server/compiled_loop.pyx", "echo/server/followers.c"],
+            SOURCES,
+            include_dirs=["echo/server"],
             depends=["echo/server/followers.h"],
             optional=True,
             # Without what a debugger wants, which is half of the file.

@@ -316,7 +316,7 @@ MANY["127.0.0.4"][2] = -1
 def draw_top() -> None:
     """Draw a screen of top over a daemon with some sessions."""
     with tempfile.TemporaryDirectory() as folder, busy_daemon(Path(folder), MANY):
-        events = recorded([*ECHOD, "top"], [(3, b"<<<<r"), (6, b"q")])  # by state
+        events = recorded([*ECHOD, "top"], [(3, b"<"), (6, b"q")])  # by bytes sent
     output = "".join(data for _, data in events)
     screen = output.rpartition("\x1b[?25h")[0].rpartition("\x1b[H")[2]
     lines = SEQUENCE.sub("", screen).replace("\r", "").split("\n")

@@ -37,16 +37,27 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("echo")
 
 
-# What a Python's version hardly changes is tested with one: the command line, the reading of
-# logs, the pages in a browser, the deployment files.
-ONCE = ("tests/cli/", "tests/logs/", "tests/deploy/", "tests/server/test_page.py")
+# What depends on the Python: sockets, threads, signals, TLS, memory, the compiled loop, the library
+# that users import, and that each command runs. All else is tested with one Python.
+EACH_PYTHON = (
+    "echo/",
+    "tests/client/",
+    "tests/faults/test_accept.py",
+    "tests/faults/test_memory.py",
+    "tests/faults/test_stop.py",
+    "tests/faults/test_threads.py",
+    "tests/server/",
+    "tests/test_commands.py",
+    "tests/test_stdlog.py",
+    "tests/testing/",
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the tests that one Python does for all."""
     for item in items:
-        if item.path.relative_to(config.rootpath).as_posix().startswith(ONCE):
+        if not item.path.relative_to(config.rootpath).as_posix().startswith(EACH_PYTHON):
             item.add_marker("once")
 
 

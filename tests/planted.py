@@ -158,7 +158,7 @@ def sends_more(sock: socket.socket) -> None:
 
 
 def closes_at_once(sock: socket.socket) -> None:
-    """Say nothing, read nothing."""
+    """Send nothing, read nothing."""
     del sock
 
 
@@ -171,7 +171,7 @@ def ends_early(sock: socket.socket) -> None:
 
 
 def resets_after(count: int) -> Serve:
-    """Echo so many bytes, then reset."""
+    """Echo a number of bytes, then reset."""
 
     def serve(sock: socket.socket) -> None:
         left = count

@@ -192,7 +192,7 @@ def resident(pid: int) -> float:
 
 
 def chat(client: EchoClient, chance: random.Random) -> None:
-    """Say a little, again and again, and take leave."""
+    """Send a little, again and again, and end."""
     for _ in range(chance.randrange(1, 30)):
         client.echo(chance.randbytes(chance.randrange(1, 2000)))
     client.finish()
@@ -229,7 +229,7 @@ def vanish(client: EchoClient, chance: random.Random) -> None:
 
 
 def idle(client: EchoClient, chance: random.Random) -> None:
-    """Say a word, then nothing, until the server has had enough."""
+    """Send a few bytes, then nothing, until the server has had enough."""
     client.echo(chance.randbytes(10))
     client.receive(1)
 
@@ -384,7 +384,7 @@ def slope(samples: list[tuple[float, float]]) -> float:
 
 
 def figures(soak: Soak, lines: list[vocabulary.Line], before: tuple[int, int]) -> list[str]:
-    """Say in lines what came of it."""
+    """Return the figures of the run, a line each."""
     stopped = lines[-1]
     reasons = Counter(x["reason"] for x in lines if x["event"] == "session.closed")
     dropped = sum(x["count"] for x in lines if x["event"] == "log.dropped")

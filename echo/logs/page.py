@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Of each kind of finding, this many are on the page.
 _MOST_FINDINGS = 20
+# Above this many bars, there is room for a time below the middle one.
+_FEW = 4
 # Facts that have a table of their own on the page.
 _IN_TABLES = ("Ends", "Refused")
 
@@ -59,6 +61,8 @@ def report(found: Summary) -> str:
     )
     facts = words.facts(found.figures)
     verdict, *answers = words.verdict(found.audit)
+    if found.audit.passed and found.audit.clean:  # that it is all there says more than that
+        verdict, answers[0] = answers[0], verdict
     return environment.get_template("page.html").render(
         passed=found.audit.passed,
         verdict=verdict,
@@ -135,7 +139,8 @@ def _chart(
             text += f" received, {write(front[place])} sent"
         height = None if front is None else round(100 * front[place] / top, 2)
         columns.append(Column(round(100 * value / top, 2), height, text))
-    shown = sorted({0, len(ticks) // 2, len(ticks) - 1})
+    middle = {len(ticks) // 2} if len(ticks) > _FEW else set()
+    shown = sorted({0, len(ticks) - 1} | middle)
     width = 100 / len(ticks)
     places = [(round((place + 0.5) * width, 2), ticks[place]) for place in shown]
     legend = None if front is None else ("received", "sent back")

@@ -196,7 +196,7 @@ def _count_sessions(database: LogDatabase, found: Audit) -> None:
 def _what_instead(database: LogDatabase) -> str:
     """Return what was read where no event was, in words."""
     if (total := database.row("SELECT count(*) FROM lines WHERE kind IS NULL")[0]) > 0:
-        return f"none of the {total:,} events in it is wanted"
+        return f"{total:,} event{'s' * (total > 1)}, and none matches what was asked for"
     if notes := [file.note for file in database.files if file.note]:
         return notes[0]
     kinds = dict(database.rows("SELECT kind, count(*) FROM lines GROUP BY kind"))

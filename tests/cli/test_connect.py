@@ -140,7 +140,7 @@ class Terminal:
             stderr=slave,
             env={**os.environ, "HOME": str(home), "TERM": "xterm", "XDG_STATE_HOME": ""},
             start_new_session=True,
-            # Whoever starts the tests in the background has made INT ignored, which is inherited.
+            # A shell that starts the tests in the background ignores INT, which is inherited.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         os.close(slave)

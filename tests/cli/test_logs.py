@@ -512,7 +512,8 @@ def test_report_is_one_page_that_needs_nothing(log: Path, tmp_path: Path, capfd:
     piped = said(capfd, "report", str(log), "--output", "-")
 
     assert page.count('role="img"') == 4
-    assert page.index("No promise is broken.") < page.index("<dl>")
+    verdict = page.index("<strong>Every byte came back in all")
+    assert verdict < page.index("No promise is broken.") < page.index("<dl>")
     for text in ("Sessions that did not end cleanly", "begun in the minute from", "sent back"):
         assert text in page
     assert re.findall(r"<tr><td>(p50|p95|p99|max)</td>(?:<td>[^<]+</td>){2}</tr>", page)[3:] == [
@@ -542,6 +543,31 @@ def test_report_of_nothing_has_no_chart(tmp_path: Path, capfd: Captured) -> None
 
     assert "<figure" not in page
     assert "No event of echod was found" in page
+    assert "<table" not in page
+
+
+def test_report_of_an_empty_period_says_what_was_left_out(log: Path, capfd: Captured) -> None:
+    """The verdict counts the events of other times; tables without a row are left out."""
+    page = said(capfd, "report", str(log), "--since", "2030-01-01", "-o", "-")
+
+    assert re.search(r"the input holds [\d,]+ events, and none matches what was asked for\.", page)
+    assert "<table" not in page
+
+
+def test_report_has_few_times_below_few_bars(tmp_path: Path, capfd: Captured) -> None:
+    """Below four bars stand the first time and the last: a third would cover one of them."""
+    lines = [
+        f'{{"timestamp":"2026-01-05T10:00:0{second}.000000Z","level":"info",'
+        f'"event":"session.accepted","session_id":"a-{second}","peer_ip":"192.0.2.1",'
+        f'"peer_port":1,"fd":9,"active_sessions":1}}\n'
+        for second in range(4)
+    ]
+    (tmp_path / "a").write_text("".join(lines))
+    page = said(capfd, "report", "a", "-o", "-")
+    times = re.search(r'<div class="ticks few">(.*?)</div>', page)
+
+    assert times
+    assert re.findall(r">([\d:]+)<", times[1]) == ["10:00:00", "10:00:03"]
 
 
 def test_a_report_that_cannot_be_written_says_so(log: Path, capfd: Captured) -> None:

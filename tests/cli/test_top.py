@@ -109,13 +109,14 @@ def test_a_wide_screen_has_more_columns() -> None:
 
 @pytest.mark.parametrize("width", [30, 40, 60])
 def test_a_narrow_screen_keeps_what_matters(width: int) -> None:
-    """The place in the list is always to be read, and so is the whole help."""
+    """The place in the list is always to be read, and so is the whole help; what is cut says so."""
     control = Control(snapshot(1.0, *many(5000)))
-    foot = drawn(control, (width, 60))[-1]
+    first, *_, foot = drawn(control, (width, 60))
     control.press("h")
     helping = " ".join(" ".join(drawn(control, (width, 60))).split())
 
     assert foot.startswith("1-53 of 5000")
+    assert first.endswith("…")
     assert "a click on a head sorts, the wheel scrolls" in helping
     assert "Any key goes back." in helping
 
@@ -596,7 +597,7 @@ def served_by_https(authority: Authority) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Write nothing."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("server"))

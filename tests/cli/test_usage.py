@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from echo import EchoClient
 from echo.__main__ import _command
 from echo.cli import main
 from echo.cli.serve import _handler
@@ -168,7 +169,7 @@ def test_an_interrupt_is_not_a_traceback(monkeypatch: pytest.MonkeyPatch, capfd:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("echo.cli.connect._connected", interrupted)
+    monkeypatch.setattr(EchoClient, "connect", interrupted)
 
     assert main(["connect"]) == 130
     assert capfd.readouterr().err == ""
@@ -225,7 +226,7 @@ def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Cap
     def fault(*_: object) -> None:
         raise LookupError("nobody thought of this")
 
-    monkeypatch.setattr("echo.cli.connect._connected", fault)
+    monkeypatch.setattr(EchoClient, "connect", fault)
 
     assert main(["connect"]) == 70
     assert "please report it: LookupError: nobody thought" in capfd.readouterr().err

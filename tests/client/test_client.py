@@ -189,10 +189,12 @@ def chunks(data: bytes, size: int = 65536) -> Callable[[], bytes]:
     return lambda: rest.pop() if rest else b""
 
 
-def stream(address: tuple[str, int], data: bytes, *, verify: bool = True) -> bytes:
-    """Send `data` as a stream and give what came back."""
+def stream(
+    address: tuple[str, int], data: bytes, *, verify: bool = True, timeout: float = 10
+) -> bytes:
+    """Send `data` as a stream and return what came back."""
     got: list[bytes] = []
-    with EchoClient(*address, timeout=0.3) as client:
+    with EchoClient(*address, timeout=seconds(timeout)) as client:
         EchoStream(client, verify=verify).run(chunks(data), got.append)
     return b"".join(got)
 
@@ -261,14 +263,14 @@ def mute(sock: socket.socket) -> None:
 def test_a_stream_into_silence_is_a_time_out(serve: Serve, size: int) -> None:
     """The client's memory and time are limited when a server swallows everything."""
     with one_session(serve) as address, pytest.raises(EchoTimeout):
-        stream(address, bytes(size))
+        stream(address, bytes(size), timeout=0.3)
 
 
 @pytest.mark.parametrize("serve", [silent, answer(b"x")])
 def test_a_stream_that_is_not_compared_has_to_be_sent(serve: Serve) -> None:
     """Without verification, too, silence is a time-out, and an early end an error."""
     with one_session(serve) as address, pytest.raises((EchoTimeout, EchoEnded)):
-        stream(address, bytes(40 * MIB), verify=False)
+        stream(address, bytes(40 * MIB), verify=False, timeout=0.3)
 
 
 def test_a_stream_s_source_may_fail(server: RunningServer) -> None:

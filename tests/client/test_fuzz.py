@@ -23,6 +23,7 @@ from echo.limits import BEYOND_BUFFERS
 from echo.testing import Faults, running_server
 from tests import planted
 from tests.debian import need
+from tests.process import free_port
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
     from echo.client.cases import Finding
     from tests.planted import Serve
+
+
+pytestmark = pytest.mark.once  # the search is hypothesis's
 
 
 def found(serve: Serve, **options: int) -> Finding:
@@ -225,12 +229,6 @@ def answers(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def free_port() -> int:
-    """Return a port that is free now, for a program that can't pick one itself."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def test_socat_s_pipe_passes() -> None:
     """As long as it reads no more at once than a pipe has room for.
 
@@ -391,7 +389,7 @@ def test_the_line_for_a_shell_sends_the_case() -> None:
 def test_the_line_for_a_long_payload_shows_what_is_wrong(
     serve: planted.Serve, half_close: bool, says: str, tmp_path: Path
 ) -> None:
-    """Nobody compares thousands of bytes by eye: the line does, and is silent if all is well."""
+    """The line for `nc` compares the bytes itself, and prints nothing if they are right."""
     (tmp_path / "nc").symlink_to(need("nc.openbsd"))
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     case = Case((noise(9000),), (0,), half_close=half_close)

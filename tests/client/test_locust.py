@@ -14,7 +14,7 @@ import pytest
 
 from echo.testing import running_server
 from tests import planted
-from tests.client.test_fuzz import free_port
+from tests.process import free_port
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 if importlib.util.find_spec("locust") is None:
     pytest.skip("locust is not installed (the extra of that name)", allow_module_level=True)
+
+pytestmark = pytest.mark.once  # its processes are Locust's
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tools.md"
 # Locust's own start counts, too, which takes a second on a busy machine.

@@ -39,9 +39,9 @@ class Owner:
         """Note that a session is over."""
         self.told.append(session.state)
 
-    def has_failed(self, session: LoadSession, trouble: FailureKind, error: Exception) -> None:
+    def has_failed(self, session: LoadSession, kind: FailureKind, error: Exception) -> None:
         """Note that a session has failed."""
-        self.told.append((session.state, trouble, type(error)))
+        self.told.append((session.state, kind, type(error)))
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def test_an_address_that_can_t_be_had_fails_at_once(owner: Owner) -> None:
     session.connect(socket.AF_INET, ("255.255.255.255", 9))
 
     assert session.closed
-    ((_, trouble, error),) = owner.told  # type: ignore[misc]
-    assert trouble in (FailureKind.OTHER, FailureKind.REFUSED)
+    ((_, kind, error),) = owner.told  # type: ignore[misc]
+    assert kind in (FailureKind.OTHER, FailureKind.REFUSED)
     assert issubclass(error, OSError)
 
 

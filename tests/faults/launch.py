@@ -188,7 +188,7 @@ def mortal(name: str) -> None:
 
 
 def impatient(_: str) -> None:
-    """Give a thread up after two looks without a sign of life."""
+    """Abandon a thread after two looks without a sign of life."""
     from echo.server import watchdog
 
     watchdog.PATIENCE = 2

@@ -81,7 +81,7 @@ def fill(sock: socket.socket, most: int = 1 << 30) -> int:
 
 
 def pause(count: float) -> None:
-    """Let so many seconds pass, where that is what a peer does."""
+    """Let `count` seconds pass, where that is what a peer does."""
     threading.Event().wait(count)
 
 

@@ -65,10 +65,10 @@ def test_a_hundred_clients_with_64_descriptors(daemon: Start, connect: Peers) ->
 def test_every_exhaustion_has_its_lines(daemon: Start, connect: Peers) -> None:
     """A second time is a second pair of lines."""
     process = daemon(fault="brisk")
-    for turn in (1, 2):
+    for number in (1, 2):
         exhaust(process, connect, FEW)
         connect.close()
-        process.wait_for("accept.resumed", turn)
+        process.wait_for("accept.resumed", number)
 
     assert len(process.events("accept.exhausted")) == 2
 
@@ -83,7 +83,7 @@ def test_a_stop_without_descriptors(daemon: Start, connect: Peers) -> None:
     assert process.wait(5) == 0
 
 
-def test_a_log_that_turns_without_descriptors(daemon: Start, connect: Peers) -> None:
+def test_a_log_that_rotates_without_descriptors(daemon: Start, connect: Peers) -> None:
     """When no descriptor is left for the next file the old one goes on; no line is lost."""
     process = daemon("--log-max-size", "9000", "--log-keep", "100", fault="brisk")
     exhaust(process, connect)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def reasons(process: DaemonProcess, count: int) -> list[str]:
-    """Return the reasons of all ends, once there are so many."""
+    """Return the reasons of all ends, once there are `count`."""
     return [line["reason"] for line in process.wait_for("session.closed", count)]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FOUND_BY = {
     "thread": "threads given back",
     "descriptor": "descriptors given back",
-    "socket": "no socket in CLOSE-WAIT",
+    "socket": "descriptors given back",
     "closed": "every session's closing line",
     "totals": r"\b2 == 1\b",
     "stderr": r"b'!' == b''",

@@ -27,7 +27,7 @@ WITHIN = [
 
 @pytest.mark.parametrize("name", BEFORE)
 def test_a_hook_of_the_accept_loop(daemon: Start, connect: Peers, name: str) -> None:
-    """Without a session there are no lines of one, and its place is free."""
+    """Without a session there are no lines of one, and its slot is free."""
     process = daemon("--max-sessions", "1", fault=f"hook:{name}")
     process.expect_errors = 1
     if name in ("verify_request", "process_request"):
@@ -44,7 +44,7 @@ def test_a_hook_of_the_accept_loop(daemon: Start, connect: Peers, name: str) -> 
 
 @pytest.mark.parametrize("name", WITHIN)
 def test_a_hook_of_a_session(daemon: Start, connect: Peers, name: str) -> None:
-    """The session has both its lines; its place, its thread and its descriptor are given back."""
+    """The session has both its lines; its slot, its thread and its descriptor are given back."""
     process = daemon("--max-sessions", "1", fault=f"hook:{name}")
     process.expect_errors = 1
     with connect(process.port) as sock:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def sessions(process: DaemonProcess, connect: Peers, count: int) -> None:
-    """Have so many sessions, each of which must echo."""
+    """Have a number of sessions, each of which must echo."""
     for _ in range(count):
         with connect(process.port) as sock:
             assert echoes(sock)
@@ -202,7 +202,7 @@ def test_a_pipe_that_stalls_for_too_long(daemon: Start, connect: Peers, pipe: Pi
 
 
 def test_a_closed_pipe(daemon: Start, connect: Peers, pipe: Pipe) -> None:
-    """Whoever read the log is gone: sessions echo, the stop is a success."""
+    """The reader of the log is gone: sessions echo, the stop is a success."""
     process = on_a_pipe(daemon, pipe)
     pipe.close()
     sessions(process, connect, 100)

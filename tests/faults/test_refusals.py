@@ -1,4 +1,4 @@
-"""Too many sessions, in all or of one peer: refused at once, and the place is soon free again."""
+"""Too many sessions, in all or of one peer: refused at once, and the slot is soon free again."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def refused(process: DaemonProcess) -> int:
 def test_one_too_many(
     daemon: Start, connect: Peers, flag: str, sources: list[str], reason: str
 ) -> None:
-    """Seven are served; the eighth has its end at once, and a place when another has left."""
+    """Seven are served; the eighth has its end at once, and a slot when another has left."""
     process = daemon(flag, "7")
     first = [connect(process.port, source) for source in sources[:7]]
     served = [echoes(sock) for sock in first]
     end = read_to_end(connect(process.port, sources[7]))
     others = echoes(connect(process.port, "127.0.0.99")) if "peer" in flag else True
     first[3].close()
-    wait_until(lambda: echoes(connect(process.port, sources[7])), what="the place is free")
+    wait_until(lambda: echoes(connect(process.port, sources[7])), what="the slot is free")
     lines = process.wait_for("session.refused")
 
     assert all(served)
@@ -47,7 +47,7 @@ def test_one_too_many(
     assert (lines[0]["reason"], lines[0]["peer_ip"]) == (reason, sources[7])
 
 
-def test_one_peer_can_t_take_every_place(daemon: Start, connect: Peers) -> None:
+def test_one_peer_can_t_take_every_slot(daemon: Start, connect: Peers) -> None:
     """However one address tries, others are served."""
     process = daemon("--max-sessions", "10", "--max-sessions-per-peer", "5")
     for _ in range(50):

@@ -56,7 +56,7 @@ def serve(folder: Path, *flags: str) -> tuple[int, bytes]:
     ],
 )
 def test_a_bad_flag(tmp_path: Path, flags: str, code: int, says: bytes) -> None:
-    """A mistake in the flags, the log's place or the settings."""
+    """A mistake in the flags, the log's path or the settings."""
     (tmp_path / "file").touch()
     (tmp_path / "deep.toml").write_text("serve = " + "[" * 100_000)
     got, stderr = serve(tmp_path, *flags.split())
@@ -116,7 +116,7 @@ def test_an_unreadable_certificate(tmp_path: Path) -> None:
 
 
 def obey_permissions() -> None:
-    """Give up root's right to read and write all, for this process and what it becomes."""
+    """Drop root's right to read and write all, for this process and what it becomes."""
     for right in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, right, 0, 0, 0)
 

@@ -31,6 +31,7 @@ def stop(process: DaemonProcess, drain_timeout: float = 1.0) -> int:
     return process.stop(timeout=drain_timeout + GRACE)
 
 
+@pytest.mark.once
 def test_idle(daemon: Start, connect: Peers) -> None:
     """With no session, and with silent ones, which see an end of stream, in each of the loops."""
     empty, *busy = daemon(), daemon("--loop", "python"), daemon("--loop", "auto")
@@ -75,6 +76,7 @@ def stream(client: EchoClient) -> None:
             pass
 
 
+@pytest.mark.once
 def test_what_was_read_is_echoed(daemon: Start, connect: Peers) -> None:
     """A drain lets each session send back what it has read, and the peer read it in peace."""
     process = daemon("--drain-timeout", "20")
@@ -91,6 +93,7 @@ def test_what_was_read_is_echoed(daemon: Start, connect: Peers) -> None:
     assert got == closed["sent_bytes"] == closed["received_bytes"] <= sent
 
 
+@pytest.mark.once
 def test_draining(daemon: Start, connect: Peers) -> None:
     """A second TERM while it drains cuts at once; a third changes nothing."""
     process = daemon("--drain-timeout", "1000")
@@ -104,6 +107,7 @@ def test_draining(daemon: Start, connect: Peers) -> None:
     assert process.events("session.closed")[0]["reason"] == "cut"
 
 
+@pytest.mark.once
 def test_nobody_new_while_draining(daemon: Start, connect: Peers) -> None:
     """Who comes during a drain is refused at once, and doesn't wait for its end."""
     process = daemon("--drain-timeout", "1000")
@@ -119,6 +123,7 @@ def test_nobody_new_while_draining(daemon: Start, connect: Peers) -> None:
     assert len(process.events("session.accepted")) == 1
 
 
+@pytest.mark.once
 def test_who_shares_the_port_gets_all_while_the_other_drains(daemon: Start, connect: Peers) -> None:
     """With `--reuse-port`, a drain that lasts keeps nobody from the daemon that goes on."""
     old = daemon("--reuse-port", "--drain-timeout", "1000")
@@ -133,6 +138,7 @@ def test_who_shares_the_port_gets_all_while_the_other_drains(daemon: Start, conn
     assert len(new.wait_for("session.accepted", 20)) == 20
 
 
+@pytest.mark.once
 def test_a_cut_in_the_middle_of_a_linger(daemon: Start, connect: Peers) -> None:
     """What the deadline ends was cut, though it had begun to drain by itself."""
     process = daemon("--drain-timeout", "0.3")
@@ -143,6 +149,7 @@ def test_a_cut_in_the_middle_of_a_linger(daemon: Start, connect: Peers) -> None:
     assert process.events("session.closed")[0]["reason"] == "cut"
 
 
+@pytest.mark.once
 def test_a_thousand_cut_at_once(daemon: Start) -> None:
     """Each has its one line, however many there are and however little time."""
     process = daemon("--drain-timeout", "0")
@@ -169,7 +176,7 @@ def test_starting(daemon: Start, number: int) -> None:
 
 
 def test_what_is_no_stop_doesn_t_end_a_start(daemon: Start, connect: Peers) -> None:
-    """A log turner, or who asks for the state, may come too early: the daemon starts."""
+    """A signal to rotate the log, or to log the state, may come too early: the daemon starts."""
     process = daemon(started=False)
     wait_until(lambda: catches(process, signal.SIGTERM))
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -198,6 +205,7 @@ def test_again_and_again(daemon: Start, connect: Peers) -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.once
 def test_a_storm_of_hups_around_a_stop(daemon: Start) -> None:
     """`server.stopped` is the last line, whenever a HUP comes."""
     for _ in range(3):
@@ -212,6 +220,7 @@ def test_a_storm_of_hups_around_a_stop(daemon: Start) -> None:
         assert process.lines()[-1]["event"] == "server.stopped"
 
 
+@pytest.mark.once
 def test_a_flood_of_signals(daemon: Start, connect: Peers) -> None:
     """Signals without end neither look like a hung accept loop nor hide the TERM among them."""
     process = daemon()
@@ -253,6 +262,7 @@ def test_a_stop_among_others_is_heard_once() -> None:
     assert [name for name in heard if name] == ["SIGTERM", "SIGHUP"]
 
 
+@pytest.mark.once
 def test_with_all_that_can_hang(daemon: Start, connect: Peers, tmp_path: Path) -> None:
     """A handler, a status port, a manager and a log that hang at once share the two seconds."""
     pipe = tmp_path / "pipe"
@@ -284,6 +294,7 @@ def test_with_all_that_can_hang(daemon: Start, connect: Peers, tmp_path: Path) -
     assert code == 0
 
 
+@pytest.mark.once
 def test_with_a_log_that_is_stuck(daemon: Start, connect: Peers, tmp_path: Path) -> None:
     """A pipe that nobody reads costs its lines, not the stop."""
     pipe = tmp_path / "pipe"

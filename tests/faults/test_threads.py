@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_a_peer_without_a_thread_is_refused(daemon: Start, connect: Peers) -> None:
-    """It gets an end at once and a reason in the log, and its place is free for the next."""
+    """It gets an end at once and a reason in the log, and its slot is free for the next."""
     process = daemon("--max-sessions", "1", fault="threads:session")
     refused = [read_to_end(connect(process.port)) for _ in range(2)]
     answer = echoes(connect(process.port))

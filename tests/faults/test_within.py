@@ -31,20 +31,23 @@ class Raising:
         raise OSError("no text here")
 
 
-def test_a_logger_that_raises(server: RunningServer) -> None:
-    """Whatever is wrong with the log is no session's concern: it is counted."""
-    log, server.server.log = server.server.log, Raising()
-    with EchoClient(*server.address) as client:
-        echo = client.echo(b"hello")
-        client.finish()
-    with EchoClient(*server.address) as client:
-        again = client.echo(b"again")
-        client.finish()
-    assert server.server.drain(10)
-    server.server.log = log
+class RaisingServer(EchoServer):
+    """A server whose logger only raises."""
 
-    assert (echo, again) == (b"hello", b"again")
-    assert server.server.log_failures == 4
+    def __init__(self, *arguments: Any, log: object, **options: Any) -> None:
+        del log
+        super().__init__(*arguments, log=Raising(), **options)
+
+
+def test_a_logger_that_raises() -> None:
+    """A log that fails costs no session anything, and its failures are counted."""
+    with running_server(server_class=RaisingServer) as running:
+        for data in (b"hello", b"again"):
+            with EchoClient(*running.address) as client:
+                assert client.echo(data) == data
+                client.finish()
+
+    assert running.server.log_failures == 4
 
 
 def test_a_value_without_a_text() -> None:
@@ -97,7 +100,7 @@ def test_a_session_that_is_cut_before_its_thread_has_begun() -> None:
 
 
 def test_a_session_that_can_t_be_handed_over() -> None:
-    """For whatever reason: the peer has an end, its place is free, the log says why."""
+    """Its peer gets an end of stream, its slot is free, and the log has the reason."""
     with running_server() as running:
         late(running.server, OSError("no thread of any kind"))
         with EchoClient(*running.address) as client:

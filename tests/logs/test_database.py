@@ -219,7 +219,7 @@ def test_a_file_that_is_rotated_meanwhile_is_read_once(tmp_path: Path) -> None:
 def test_the_default_log_has_its_older_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without names: logs/echo.jsonl and what has been turned away, and no other file there."""
+    """Without names: logs/echo.jsonl and its rotated files, and no other file there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "logs").mkdir()
     for name in ("echo.jsonl", "echo.jsonl.1", "echo.jsonl.10.gz", "echo.jsonl.bak", "README.md"):

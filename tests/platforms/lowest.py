@@ -15,7 +15,7 @@ def oldest() -> list[str]:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     needed = config["options"]["install_requires"] + "".join(
-        config["options.extras_require"][extra] for extra in ("fuzz", "logs", "test")
+        config["options.extras_require"][extra] for extra in ("atheris", "fuzz", "logs", "test")
     )
     lines = {line.strip() for line in needed.splitlines() if line.strip()}
     return sorted(line.replace(">=", "==") for line in lines)

@@ -72,6 +72,7 @@ def blocked(process: DaemonProcess) -> socket.socket:
     return sock
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("loop", ["python", "compiled"])
 def test_the_log_says_which_loop_it_is(daemon: Start, loop: str) -> None:
     """`server.started` names the loop, and each of them can be asked for."""
@@ -142,6 +143,7 @@ def test_usr1_shows_the_state(daemon: Start) -> None:
     assert state["threads"] >= 3
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("loop", ["python", "auto"])
 @pytest.mark.parametrize("level", ["info", "debug"])
 def test_usr2_switches_debug_events(daemon: Start, level: str, loop: str) -> None:
@@ -159,6 +161,7 @@ def test_usr2_switches_debug_events(daemon: Start, level: str, loop: str) -> Non
     assert switched == ([True, False, True] if level == "info" else [False, True, False])
 
 
+@pytest.mark.once
 def test_debug_shows_each_read(daemon: Start) -> None:
     """At debug level each read has its size and the beginning of its bytes, escaped."""
     process = daemon("--log-level", "debug")
@@ -169,6 +172,7 @@ def test_debug_shows_each_read(daemon: Start) -> None:
     assert (shown["bytes"], shown["preview"]) == (5, 'a\\n\\x00"\\xff')
 
 
+@pytest.mark.once
 def test_only_errors_are_logged_if_only_errors_are_wanted(daemon: Start) -> None:
     """`--log-level error` writes no lines for sessions."""
     process = daemon("--log-level", "error", started=False)
@@ -181,6 +185,7 @@ def test_only_errors_are_logged_if_only_errors_are_wanted(daemon: Start) -> None
     process.log.unlink()  # there are no totals to check
 
 
+@pytest.mark.once
 def test_sessions_are_clamped_to_the_descriptors(daemon: Start) -> None:
     """More sessions than descriptors are reduced, with a warning, and the log shows how many."""
 
@@ -195,6 +200,7 @@ def test_sessions_are_clamped_to_the_descriptors(daemon: Start) -> None:
     assert b"--max-sessions 100 is more than the descriptors allow" in process.stderr
 
 
+@pytest.mark.once
 def test_the_soft_limit_is_raised(daemon: Start) -> None:
     """A low soft limit alone doesn't reduce the sessions."""
 
@@ -207,6 +213,7 @@ def test_the_soft_limit_is_raised(daemon: Start) -> None:
     assert limits_of(process)["max_sessions"] == 200
 
 
+@pytest.mark.once
 def test_several_daemons_share_a_port(daemon: Start) -> None:
     """With `--reuse-port` a second daemon listens on the first one's port, on any processor."""
     first = daemon("--reuse-port")
@@ -284,6 +291,7 @@ def test_three_hundred_sessions_ended_in_every_way(daemon: Start) -> None:
     assert received == sum(1000 if number % 4 == 2 else number for number in range(200))
 
 
+@pytest.mark.once
 def test_connections_wait_in_a_long_backlog(daemon: Start) -> None:
     """The listening socket's backlog is what the system allows, not socketserver's five."""
     process = daemon()

@@ -359,7 +359,7 @@ def test_no_race_and_no_lost_wake_up(tmp_path: Path, pairs: int, seed: int) -> N
         pytest.skip("this compiler has no ThreadSanitizer")
     assert (built.returncode, built.stderr) == (0, "")
     done = subprocess.run(
-        [str(program), "4", str(seed), str(pairs)],
+        [str(program), "2", str(seed), str(pairs)],
         capture_output=True,
         text=True,
         timeout=seconds(90),

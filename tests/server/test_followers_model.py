@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.once  # the model is of C code
+
 MEMBERS = range(3)
 NOBODY = -1
 

@@ -58,7 +58,7 @@ def test_a_session_that_never_idles_is_ended(serve: Serve, idle_timeout: float) 
 
     def use(sock: socket.socket) -> None:
         sock.setblocking(False)
-        deadline = Deadline(seconds(10))  # not turns: a quick echo makes them short
+        deadline = Deadline(seconds(10))  # not a count: a quick echo is short
         while not deadline.expired:
             try:
                 sock.send(b"x")
@@ -160,7 +160,7 @@ def test_a_reset_is_a_reset(serve: Serve) -> None:
 
 
 def test_no_more_sessions_than_allowed(serve: Serve) -> None:
-    """Beyond `max_sessions` a connection is closed at once; a freed place is usable at once."""
+    """Above `max_sessions` a connection is closed at once; a freed slot is usable at once."""
     with serve(limits=Limits(max_sessions=2)) as server:
         with EchoClient(*server.address) as first, EchoClient(*server.address) as second:
             first.echo(b"1")

@@ -18,17 +18,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from echo import EchoClient, Limits
+from echo.cli import main
 from echo.events import Reason
 from echo.server.assets import assets
 from echo.server.live import Activity, Live
 from echo.server.status import Answer, StatusServer
 from echo.testing import RunningServer, running_server
 from tests.browser import Browser
+from tests.logs.making import Maker
 from tests.server.test_live import QuietLog
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # A browser costs seconds, and the page is no Python: one Python's run says it for all.
 pytestmark = pytest.mark.long
@@ -215,7 +218,7 @@ def test_bytes_move(browser: Browser, shown: Shown) -> None:
 
     assert moving.endswith("B/s")
     assert (state, seen, still) == ("echoing", "echo", "none")
-    assert "; sent, downwards " in label
+    assert "; sent, below " in label
 
 
 def test_the_states_are_the_daemon_s() -> None:
@@ -360,13 +363,23 @@ def test_the_address_keeps_what_was_chosen(browser: Browser, shown: Shown) -> No
 # -- for the person on duty ---------------------------------------------------------------
 
 
-def test_refusals_and_lost_lines_are_a_warning(browser: Browser) -> None:
+@pytest.mark.parametrize(
+    ("uptime", "points", "when"),
+    [
+        (7200, [(3500, 0), (7130, 9), (7150, 11)], "3 in the last minute, 12 in the last hour"),
+        (8, [(6, 12)], "12 in the last minute, 12 in the last hour"),  # all before its first point
+        (3700, [(3620, 12)], "0 in the last minute, 0 in the last hour"),
+    ],
+)
+def test_refusals_and_lost_lines_are_a_warning(
+    browser: Browser, uptime: float, points: list[tuple[float, int]], when: str
+) -> None:
     """A warning says how many, why, and when; clients are listed with their refusals."""
     found = json.loads(many(3).body)
     found["totals"] |= {"refused": 12, "log_dropped": 4}
     found["refused"] = {"by_reason": {"max_sessions_per_peer": 12}, "by_peer": {"192.0.2.9": 12}}
-    uptime = found["server"]["uptime_s"] = 7200.0
-    found["history"] = [[uptime - 3000, 1, 0, 0, 5, 0], [uptime - 50, 1, 0, 0, 5, 9]]
+    found["server"]["uptime_s"] = uptime
+    found["history"] = [[at, 1, 0, 0, 5, refused] for at, refused in points]
     answer = Answer(json.dumps(found).encode())
     with running_server() as server, serve_pages(server, **{"/sessions": lambda _: answer}) as page:
         browser.open(f"http://127.0.0.1:{page.server_address[1]}/")
@@ -376,8 +389,7 @@ def test_refusals_and_lost_lines_are_a_warning(browser: Browser) -> None:
         browser.open("about:blank")
 
     assert warnings.splitlines() == [
-        "12 connections refused (max_sessions_per_peer 12): 3 in the last minute, 12 in the last "
-        "hour.",
+        f"12 connections refused (max_sessions_per_peer 12): {when}.",
         "4 log lines lost: the disk is full or the log can't keep up.",
     ]
     assert "192.0.2.9" in clients
@@ -511,6 +523,65 @@ def test_pausing_holds_the_page_still(browser: Browser, shown: Shown) -> None:
     assert during == 0
 
 
+@pytest.mark.parametrize("width", [320, 400, 1280, 1920])
+def test_numbers_of_thousands_stand_apart(browser: Browser, width: int) -> None:
+    """No number covers its neighbour, and the last row of the grid is full."""
+    found = json.loads(many(300).body)
+    found["totals"] |= {"active_sessions": 10_000, "received_bytes": 10**14, "sent_bytes": 10**14}
+    answer = Answer(json.dumps(found).encode())
+    with running_server() as server, serve_pages(server, **{"/sessions": lambda _: answer}) as page:
+        browser.open(f"http://127.0.0.1:{page.server_address[1]}/", width=width)
+        browser.until("document.querySelectorAll('dd').length === 9")
+        cells = browser.run(f"({CELLS})()")
+        browser.open("about:blank")
+
+    assert [text for text, room, right, _ in cells if right > room] == []
+    assert cells[-1][3] <= 1
+
+
+# Of each number: its text, the right edges of its cell and of the text in it, and how far its cell
+# is from the grid's right edge.
+CELLS = """() => [...document.querySelectorAll('#numbers > div')].map(cell => {
+  const range = document.createRange();
+  range.selectNodeContents(cell.lastChild);
+  const style = getComputedStyle(cell.parentElement), box = cell.getBoundingClientRect();
+  const edge = cell.parentElement.getBoundingClientRect().right
+    - parseFloat(style.paddingRight) - parseFloat(style.borderRightWidth);
+  const right = Math.floor(range.getBoundingClientRect().right);
+  return [cell.innerText, box.right, right, Math.abs(edge - box.right)];
+})"""
+
+
+def test_print_has_no_controls_and_says_what_it_leaves_out(browser: Browser) -> None:
+    """Paper has the rows that the screen has, and how many more there are."""
+    answer = many(300)
+    with running_server() as server, serve_pages(server, **{"/sessions": lambda _: answer}) as page:
+        browser.open(f"http://127.0.0.1:{page.server_address[1]}/")
+        browser.until("document.getElementById('found').textContent === '300 shown'")
+        browser.ask("Emulation.setEmulatedMedia", media="print")
+        shown = browser.run(
+            "[...document.querySelectorAll('button, input, select')]"
+            ".filter(part => part.checkVisibility() && !part.closest('th')).length"
+        )
+        below = "document.querySelector('#session-table .space:last-child td')"
+        text = f"getComputedStyle({below}, '::after').content.replaceAll('\" \"', '')"
+        browser.until(f'{text} === `"and ${{300 - {ROWS}.length}} more"`')
+        browser.ask("Emulation.setEmulatedMedia", media="")
+        browser.open("about:blank")
+
+    assert shown == 0
+
+
+def test_a_moment_after_midnight_begins_with_zero(browser: Browser, shown: Shown) -> None:
+    """The charts' clock has the hours 0 to 23."""
+    browser.ask("Emulation.setTimezoneOverride", timezoneId="UTC")
+    clock = browser.run("import('/page/charts.js').then(charts => charts.clock(1800))")
+    browser.ask("Emulation.setTimezoneOverride", timezoneId="")
+
+    assert shown
+    assert clock == "00:30:00"
+
+
 @pytest.mark.parametrize(
     ("scheme", "width"), [("light", 1920), ("light", 1280), ("dark", 400), ("light", 320)]
 )
@@ -546,6 +617,24 @@ def test_axe_finds_nothing_among_thousands(browser: Browser, axe: str) -> None:
         browser.open("about:blank")
 
     assert broken == []
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+def test_axe_finds_nothing_in_a_report(
+    browser: Browser, axe: str, tmp_path: Path, scheme: str, width: int
+) -> None:
+    """The report of a log is as good as the live page, and nothing sticks out of it."""
+    pytest.importorskip("duckdb")
+    log, page = tmp_path / "echo.jsonl", tmp_path / "report.html"
+    log.write_text("".join(Maker(2000).lines()))
+    assert main(["logs", "report", str(log), "-o", str(page)]) == 0
+    browser.prefer(color_scheme=scheme)
+    browser.open(page.as_uri(), width=width)
+    broken = violations(browser, axe)
+    overflow = browser.run("document.documentElement.scrollWidth - innerWidth")
+
+    assert broken == []
+    assert overflow <= 0
 
 
 def violations(browser: Browser, axe: str) -> list[tuple[str, str]]:

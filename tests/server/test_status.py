@@ -179,7 +179,7 @@ def test_a_daemon_serves_its_metrics_and_its_health(daemon: Start) -> None:
 
 
 def test_the_health_page_says_that_it_drains(daemon: Start) -> None:
-    """Whoever balances the load sees 503 while sessions are being ended."""
+    """A load balancer sees 503 while sessions are being ended."""
     process = daemon("--status-port", "0", "--write-timeout", "60", "--drain-timeout", "60")
     with socket.create_connection(("127.0.0.1", process.port)) as stuck:
         stuck.settimeout(0.3)
@@ -276,7 +276,7 @@ def broken(accept: str) -> Answer:
 def test_clients_that_keep_the_server_waiting_keep_nobody_out(
     status: StatusServer, log: EventList, begin: bytes, rest: bytes, body: bytes
 ) -> None:
-    """Each new client is served: the oldest that waits yields, the newest is served in its turn."""
+    """Each new client is served: the oldest that waits yields, and the newest is served."""
     with ExitStack() as stack:
         socks = []
         for _ in range(20):
@@ -316,13 +316,11 @@ def test_one_peer_can_t_take_every_slot(log: EventList) -> None:
             assert asked.acquire(timeout=seconds(10))
         refused = ask(status, b"GET / HTTP/1.0\r\n\r\n", "127.0.0.9")
         served = ask(status, b"GET / HTTP/1.0\r\n\r\n")
-        shown = repr(status)
         go_on.set()
         answers = [read_to_end(sock) for sock in socks]
 
     assert refused == b""
     assert served.endswith(b"hello")
-    assert "3/4 connections" in shown or "4/4" in shown
     assert [answer.endswith(b"yes") for answer in answers] == [True] * 3
 
 

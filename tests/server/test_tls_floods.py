@@ -44,6 +44,8 @@ def _empty(peer: HostileTls) -> bytes:
     return peer.record(b"")
 
 
+pytestmark = pytest.mark.once  # a second each; test_tls.py has what each Python does
+
 FLOODS = {
     "requests for a renegotiation": Flood(
         "TLSv1_2", 100, lambda peer: peer.record(CLIENT_HELLO, HANDSHAKE)

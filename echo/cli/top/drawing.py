@@ -167,7 +167,7 @@ def _rendered(lines: list[Text], width: int) -> list[str]:
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     with console.capture() as captured:
         for line in lines:
-            line.truncate(width)
+            line.truncate(width, overflow="ellipsis")
             console.print(line, no_wrap=True, overflow="crop", crop=True)
     return captured.get().split("\n")[: len(lines)]
 

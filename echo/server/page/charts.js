@@ -12,13 +12,16 @@ const LEAST_DRAG = 8; // pixels
 const LEAST_SCALE = 2; // so that counts have whole numbers at their axis
 const AXIS = { stroke: () => css("--quiet"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
 
+const timeOfDay = new Intl.DateTimeFormat("en", { timeStyle: "medium", hourCycle: "h23" });
+/** @param {number} seconds since 1970 @returns {string} the time of day */
+export const clock = (seconds) => timeOfDay.format(seconds * 1000);
 const perSecond = (value) => `${value < 10 ? Math.round(value * 10) / 10 : count(Math.round(value))}/s`;
 
 // What is drawn. `of` are fields of a point (1 sessions, 2 received, 3 sent, 4 accepted, 5 refused);
 // the second line is drawn downwards where both would cover each other.
 const CHARTS = [
   { name: "Sessions", of: [1], words: [""], format: (value) => count(Math.round(value)) },
-  { name: "Bytes", of: [2, 3], words: ["received", "sent, downwards"], format: rate, axis: bytes, rates: true, down: true },
+  { name: "Bytes", of: [2, 3], words: ["received", "sent, below"], format: rate, axis: bytes, rates: true, down: true },
   { name: "New sessions", of: [4, 5], words: ["accepted", "refused"], format: perSecond, rates: true },
 ];
 
@@ -92,7 +95,8 @@ export class Charts {
     });
     const when = make("span", "small");
     const place = Object.assign(make("div", "plot"), { role: "img", tabIndex: 0 });
-    const title = make("figcaption", "", chart.name, ...shown.map(({ part }) => part), when);
+    const values = shown.map(({ part }) => part);
+    const title = make("figcaption", "", make("p", "", chart.name, when), make("p", "", ...values));
     byId("charts").append(make("figure", "card", title, place));
     const made = { ...chart, shown: shown.map(({ value }) => value), when, place };
     made.plot = new uPlot(this.#options(made), [[]], place);
@@ -109,18 +113,16 @@ export class Charts {
       points: { show: false },
     });
     const values = (_, splits) => splits.map((value) => (chart.axis ?? chart.format)(Math.abs(value)));
-    const hour = { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" };
-    const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en", hour);
     return {
       width: 300,
       height: HEIGHT,
-      padding: [10, 12, 0, 0],
+      padding: [10, 28, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: "echod" }, drag: { x: true, y: false, setScale: false }, y: false },
       scales: { x: { time: true }, y: { auto: false } },
       axes: [
         { ...AXIS, size: 26, space: 80, values: (_, splits) => splits.map(clock) },
-        { ...AXIS, size: 64, values, space: 36 },
+        { ...AXIS, size: 64, values, splits: ({ scales: { y } }) => [y.min, (y.min + y.max) / 2, y.max] },
       ],
       series: [{}, ...chart.of.map((_, index) => line(index))],
       hooks: {
@@ -184,8 +186,8 @@ function step(plot, event) {
   plot.setCursor({ left: plot.valToPos(at, "x"), top: 1 });
 }
 
-/** Round up to 1, 2 or 5 and zeros: the scale then stands still while values move. */
+/** Round up so that half of it is round, too: the scale then stands still while values move. */
 function nice(value) {
   const zeros = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].find((factor) => factor * zeros >= value) * zeros;
+  return [1, 2, 4, 6, 8, 10].find((factor) => factor * zeros >= value) * zeros;
 }

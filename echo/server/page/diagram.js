@@ -55,6 +55,8 @@ export class Diagram {
     byId("tip").hidden ||= few;
     this.#noteClosed(before, snapshot.ended, few);
     const groups = few ? withClosed(clients, this.#closed) : largest(clients);
+    // Read once, before anything is written: each reading after that would lay the page out again.
+    const paint = few ? null : paintFor(model.rows.size);
     const busiest = Math.max(0, ...groups.map(({ ip, rate: speed }) => (ip === OTHERS ? 0 : speed)));
     keyed(byId("clients"), groups.map(({ ip }) => ip), newClient).forEach((element, index) => {
       const group = groups[index];
@@ -62,7 +64,7 @@ export class Diagram {
       element.classList.toggle("busiest", isBusiest);
       this.#fillTitle(element.firstChild, group);
       if (few) fillCards(element, group, snapshot.listening.port, marked);
-      else this.#fillSquares(element, group, marked, model.rows.size);
+      else this.#fillSquares(element, group, marked, paint);
     });
     byId("empty").hidden = groups.length > 0;
   }
@@ -88,22 +90,19 @@ export class Diagram {
     write(title.children[2], `${plural(sessions, "socket")}${speed ? `, ${rate(speed)}` : ""}`);
   }
 
-  #fillSquares(element, { ip, rows }, marked, all) {
+  #fillSquares(element, { ip, rows }, marked, { side, room, colours }) {
     if (element.lastChild.localName !== "canvas") {
       element.lastChild.replaceWith(this.#newCanvas());
     }
     const canvas = element.lastChild;
     const states = Object.entries(statesOf(rows)).map(([state, n]) => `${count(n)} ${state}`);
     canvas.ariaLabel = `Sockets of ${ip}: ${states.join(", ")}.`;
-    const side = SIDES.find(([most]) => all <= most)[1];
-    const room = Math.max(1, Math.floor(byId("clients").parentElement.clientWidth * 0.9 / side));
-    const across = Math.min(rows.length, room, Math.max(12, Math.ceil(Math.sqrt(rows.length * 4))));
+    const most = Math.min(room, Math.max(12, Math.ceil(Math.sqrt(rows.length * 4))));
+    const across = Math.ceil(rows.length / Math.ceil(rows.length / most)); // lines of the same length
     this.#sides.set(canvas, { rows, side, across });
     const context = resized(canvas, across * side, Math.ceil(rows.length / across) * side);
-    const style = getComputedStyle(canvas);
-    const colours = new Map(STATES.map((state) => [state, style.getPropertyValue(variable(state))]));
     rows.forEach((row, index) => {
-      context.fillStyle = colours.get(row.state);
+      context.fillStyle = colours[row.state];
       context.globalAlpha = marked && !marked.has(row) ? 0.25 : 1;
       const [x, y] = [(index % across) * side, Math.floor(index / across) * side];
       context.fillRect(x, y, side - GAP, side - GAP);
@@ -125,7 +124,15 @@ export class Diagram {
   }
 }
 
-const variable = (state) => `--${state.split(" ")[0]}`;
+/** Return the side of a square where there are so many, how many have room, and their colours. */
+function paintFor(sockets) {
+  const place = byId("clients").parentElement;
+  const style = getComputedStyle(place);
+  const side = SIDES.find(([most]) => sockets <= most)[1];
+  const room = Math.max(1, Math.floor((place.clientWidth * 0.9) / side));
+  const colour = (state) => [state, style.getPropertyValue(`--${state.split(" ")[0]}`)];
+  return { side, room, colours: Object.fromEntries(STATES.map(colour)) };
+}
 
 function showListening(listening) {
   const fill = (name, text) => write(byId("listening").querySelector(`[data-is=${name}]`), text);
@@ -213,7 +220,7 @@ function resized(canvas, width, height) {
   const scale = devicePixelRatio;
   const size = { width: Math.round(width * scale), height: Math.round(height * scale) };
   for (const name of ["width", "height"]) if (canvas[name] !== size[name]) canvas[name] = size[name];
-  Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+  canvas.style.width = `${width}px`;
   const context = canvas.getContext("2d");
   context.setTransform(scale, 0, 0, scale, 0, 0);
   context.clearRect(0, 0, width, height);

@@ -93,8 +93,9 @@ function showServer({ server, listening, sessions: { length } }) {
 /** Show what somebody has to look into, and return it. */
 function showWarnings({ totals, refused, server: { uptime_s, limits }, history }) {
   const since = (seconds) => {
-    const first = history.find(([at]) => at >= uptime_s - seconds);
-    return first ? totals.refused - (first[5] ?? 0) : totals.refused;
+    const start = uptime_s - seconds;
+    const before = history.findLast(([at]) => at <= start) ?? (start > 0 ? history[0] : undefined);
+    return totals.refused - (before?.[5] ?? 0);
   };
   const reasons = Object.entries(refused?.by_reason ?? {}).map(([reason, n]) => `${reason} ${count(n)}`);
   const why = reasons.length ? ` (${reasons.join(", ")})` : "";

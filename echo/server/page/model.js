@@ -12,7 +12,7 @@ const YOUNG = 3;
  *
  * @typedef {object} Row
  * @property {string} peer address and port
- * @property {string} peerKey by which peers sort: numbers in it by their value
+ * @property {string} [peerKey] by which peers sort, numbers in it by their value; made when they do
  * @property {number} age by which ages sort: 0 is the oldest, less is younger
  * @property {?number} rate bytes received a second; null at first sight of an old session
  */
@@ -95,6 +95,7 @@ export function statesOf(rows) {
  */
 export function sorted(rows, { key, down }) {
   const sign = down ? -1 : 1;
+  if (key === "peerKey") for (const row of rows) row.peerKey ??= keyOf(row.peer);
   return [...rows].sort((a, b) => sign * compare(a[key] ?? -Infinity, b[key] ?? -Infinity));
 }
 
@@ -105,7 +106,7 @@ function describe(facts, last) {
   // Behind a proxy the peer is known a moment later than its socket.
   const same = last && last.peer_port === facts.peer_port && last.peer_ip === facts.peer_ip;
   const peer = same ? last.peer : address(facts.peer_ip, facts.peer_port);
-  return { ...facts, peer, peerKey: same ? last.peerKey : keyOf(peer), rate: rateOf(facts, last) };
+  return Object.assign(facts, { peer, peerKey: same ? last.peerKey : undefined, rate: rateOf(facts, last) });
 }
 
 const keyOf = (text) => text.replace(/\d+/g, (digits) => digits.padStart(5, "0"));

@@ -1,6 +1,7 @@
 /** A table that sorts. Only the rows that can be seen are in the document. */
 
 import { make, write } from "./dom.js";
+import { count } from "./format.js";
 import { sorted } from "./model.js";
 
 /**
@@ -62,21 +63,27 @@ export class Table {
 
   /** Bring the document in line with the rows and the place that the user has scrolled to. */
   draw() {
-    const height = this.scroll.clientHeight || 600;
-    const top = Math.max(0, this.scroll.scrollTop - this.heads[0].offsetHeight);
+    // Read first, then write: each reading after that would lay the page out again.
+    const { clientHeight, clientWidth, scrollLeft, scrollTop, scrollWidth } = this.scroll;
+    this.rowHeight = this.body.rows[0]?.offsetHeight || this.rowHeight;
+    const top = Math.max(0, scrollTop - this.heads[0].offsetHeight);
+    const height = Math.min(clientHeight || 600, innerHeight); // it grows in print
     const first = Math.max(0, Math.floor(top / this.rowHeight) - OVERSCAN);
     const size = Math.ceil(height / this.rowHeight) + 2 * OVERSCAN;
     const from = Math.max(0, Math.min(first, this.rows.length - size));
     const shown = this.rows.slice(from, from + size);
     this.#fit(shown.length);
     shown.forEach((row, index) => this.#fill(this.body.rows[index], row, from + index));
-    this.rowHeight = this.body.rows[0]?.offsetHeight || this.rowHeight;
-    this.above.style.height = `${from * this.rowHeight}px`;
-    this.below.style.height = `${(this.rows.length - from - shown.length) * this.rowHeight}px`;
+    this.#leaveRoom(this.above, from);
+    this.#leaveRoom(this.below, this.rows.length - from - shown.length);
     write(this.below, this.rows.length ? "" : this.nothing);
     this.table.ariaRowCount = String(this.rows.length + 1);
-    const hidden = this.scroll.scrollWidth - this.scroll.clientWidth - this.scroll.scrollLeft;
-    this.place.classList.toggle("more", hidden > 1);
+    this.place.classList.toggle("more", scrollWidth - clientWidth - scrollLeft > 1);
+  }
+
+  #leaveRoom(cell, rows) {
+    cell.style.height = `${rows * this.rowHeight}px`;
+    cell.dataset.rows = count(rows);
   }
 
   #soon() {
