@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 if TYPE_CHECKING:
+    import socketserver
     from collections.abc import Generator, Iterator
 
     from echo.limits import Limits
@@ -35,6 +36,7 @@ class ServerFactory(Protocol):
         limits: Limits | None = None,
         host: str = "127.0.0.1",
         log_payload: bool = False,
+        handler: type[socketserver.BaseRequestHandler] = ...,
     ) -> RunningServer:
         """Start one."""
 
@@ -44,7 +46,7 @@ def echo_server_factory(request: pytest.FixtureRequest) -> Iterator[ServerFactor
     """Start echo servers: `echo_server_factory(faults=Faults(delay=0.1))`.
 
     Each has `host`, `port`, `address`, `sessions`, `received_bytes`, `events`, `log`, and
-    `faults`, which may be set while it runs.
+    `faults`, which may be set while it runs. A server with a `handler` of your own has no faults.
     """
     try:
         from echo.testing import Faults, running_server
@@ -54,7 +56,9 @@ def echo_server_factory(request: pytest.FixtureRequest) -> Iterator[ServerFactor
     with ExitStack() as stack:
 
         def start(*, faults: Faults | None = None, **options: Any) -> RunningServer:
-            server = running_server(faults=faults or Faults(), **options)
+            if faults is None and not {"handler", "server_class"} & options.keys():
+                faults = Faults()  # none yet; the test may set some
+            server = running_server(faults=faults, **options)
             servers.append(stack.enter_context(server))
             return servers[-1]
 
@@ -82,6 +86,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report: pytest.TestReport = yield
     if report.failed:
         for server in item.stash.get(_SERVERS, []):
-            lines = [str(event) for event in server.events[-REPORTED_EVENTS:]]
+            lines = [_shown(event) for event in server.events[-REPORTED_EVENTS:]] or ["no events"]
             report.sections.append((f"echo_server {server.host}:{server.port}", "\n".join(lines)))
     return report
+
+
+def _shown(event: dict[str, Any]) -> str:
+    """Return an event as text; the traceback of a `server.error` is on lines of its own."""
+    fields = {name: value for name, value in event.items() if name != "exception"}
+    return f"{fields}\n{event['exception']}" if "exception" in event else str(fields)

@@ -8,11 +8,13 @@ import runpy
 import signal
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 import structlog
+from packaging.requirements import Requirement
 
 import echo
 import echo.testing
@@ -160,6 +162,26 @@ def test_each_page_is_on_the_website() -> None:
     shown = [f"{name}.md" for names in navigation.values() for name in names]
 
     assert sorted([*shown, "README.md"]) == sorted(PAGES)
+
+
+def test_the_website_is_built_with_a_python_that_its_libraries_know() -> None:
+    """No Python that tox may choose leaves out one of the extra's requirements."""
+    tox, setup = ConfigParser(interpolation=None), ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    setup.read(ROOT / "setup.cfg")
+    pythons = tox["testenv:docs"]["base_python"].split(", ")
+    lines = setup["options.extras_require"]["docs"].split("\n")
+    needed = [Requirement(line) for line in lines if line]
+    left_out = [
+        f"{python}: {each}"
+        for python in pythons
+        for each in needed
+        if each.marker
+        and not each.marker.evaluate({"python_version": python.removeprefix("python")})
+    ]
+
+    assert all(re.fullmatch(r"python3\.\d+", python) for python in pythons), pythons
+    assert left_out == []
 
 
 if __name__ == "__main__":  # pragma: no cover - for a change of the vocabulary

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import App, Group, Parameter
 
-from echo.cli.arguments import normalize
+from echo.cli.arguments import named_plainly, normalize
 from echo.cli.failure import CONFIG, FAILED, OSERR, SOFTWARE, USAGE, Failure, reason, say
 from echo.cli.help import HelpFormatter
 from echo.cli.output import OutputError, abandon_output, open_output
@@ -184,8 +184,11 @@ def _failure_of(error: Exception) -> Failure:
         return Failure(
             f"{command}: unexpected argument: {words}; see echod {command} --help", USAGE
         )
-    if isinstance(error, cyclopts.UnknownOptionError) and "Did you mean" not in str(error):
-        return Failure(f"{error} See echod {' '.join(error.command_chain or ())} --help", USAGE)
+    if isinstance(error, cyclopts.UnknownOptionError):
+        error.token = named_plainly(error.token)
+    if isinstance(error, cyclopts.UnknownOptionError | cyclopts.MissingArgumentError):
+        advice = f" See echod {' '.join(error.command_chain or ())} --help"
+        return Failure(f"{error}{'' if 'Did you mean' in str(error) else advice}", USAGE)
     if isinstance(error, cyclopts.CycloptsError):
         return Failure(str(error), USAGE)
     if isinstance(error, BadLimit):

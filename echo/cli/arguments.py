@@ -27,15 +27,26 @@ def normalize(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     cyclopts calls this after it has collected flags, variables and the file. An empty variable
     counts as one that is not set.
     """
-    del app, commands
+    del app
     for argument in arguments:
-        argument.tokens[:] = [t for t in argument.tokens if t.value or t.source != "env"]
+        argument.tokens[:] = [
+            named_plainly(t) for t in argument.tokens if t.value or t.source != "env"
+        ]
     by_name = {argument.name: argument for argument in arguments}
     if "--host" in by_name and "--port" in by_name:
-        _split_host(by_name["--host"], by_name["--port"])
+        _split_host(by_name["--host"], by_name["--port"], " ".join(commands))
     for argument in arguments:
         if reader := reader_of(argument):
             argument.tokens[:] = [_read(argument, token, reader) for token in argument.tokens]
+
+
+def named_plainly(token: Token) -> Token:
+    """Return a token of the file with its setting's name as it is there.
+
+    cyclopts writes it `[port]`, which in TOML is a table.
+    """
+    match = re.fullmatch(r"\[([^][]+)\]", token.keyword or "")
+    return token.evolve(keyword=match[1]) if match else token
 
 
 def unit_of(name: str, kind: object) -> str:
@@ -93,11 +104,13 @@ _READERS: dict[str, Callable[[str], object]] = {
 }
 
 
-def _split_host(host: Argument, port: Argument) -> None:
+def _split_host(host: Argument, port: Argument, command: str) -> None:
     """Move the port of HOST:PORT to where a port is expected."""
     if not host.tokens:
         return
     token = host.tokens[0]
+    if re.fullmatch(r"-\d+", token.value):  # ping's -4 and -6, for cyclopts negative numbers
+        raise Failure(f"Unknown option: {token.value}. See echod {command} --help", USAGE)
     name, number = split_address(token.value)
     if not number and re.fullmatch(r"[1-9]\d{0,4}", name):  # 9000 would be 0.0.35.40
         raise Failure(f"{name} is no host: write :{name} or --port {name} for the port", USAGE)

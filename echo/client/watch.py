@@ -34,6 +34,7 @@ class BadUrl(ValueError):
 class StatusPage:
     """A daemon's `/sessions` page, below `url`; each read is a connection of its own.
 
+    `HOST:PORT` will do as well, and `:PORT` for 127.0.0.1.
     `timeout` is in seconds, for a whole read: connecting, the TLS handshake, the request and the
     answer. Raises `BadUrl`.
     """
@@ -41,6 +42,8 @@ class StatusPage:
     def __init__(
         self, url: str, *, timeout: float = 5.0, tls: ssl.SSLContext | None = None
     ) -> None:
+        if url.removeprefix(":").isdecimal():
+            url = f"127.0.0.1:{url.removeprefix(':')}"
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             host, port = parts.hostname, parts.port

@@ -168,9 +168,9 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path, capfd: Captured) 
 def test_a_mistake_in_the_file_names_the_file(tmp_path: Path, capfd: Captured) -> None:
     """5.5 sessions are not 6, and a time has a unit that there is."""
     for line, said in (
-        ("max-sessions = 5.5", "[max-sessions] must be a whole number, not 5.5"),
-        ("idle-timeout = '5x'", "[idle-timeout] must be a time such as"),
-        ("max-bytes = '5x'", "[max-bytes] must be a size such as"),
+        ("max-sessions = 5.5", "max-sessions must be a whole number, not 5.5"),
+        ("idle-timeout = '5x'", "idle-timeout must be a time such as"),
+        ("max-bytes = '5x'", "max-bytes must be a size such as"),
     ):
         file = tmp_path / "echod.toml"
         file.write_text(f"[serve]\n{line}\n")

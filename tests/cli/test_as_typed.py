@@ -32,6 +32,7 @@ echod ping -h                                               | 0 | -c, --count NU
 echod pnig                                                  | 2 | Did you mean "ping"?
 echod ping --cuont 3                                        | 2 | Did you mean --count?
 echod ping -z                                               | 2 | See echod ping --help
+echod ping -4 -c 1 localhost:{port}                         | 2 | Unknown option: -4. See
 echod ping -c 1 localhost:{port}                            | 0 | 1 sent, 1 received
 echod ping -c 1 -q -s 1k 127.0.0.1 {port}                   | 0 | 0 lost (0%)
 echod ping --count 1 --port {port}                          | 0 | PING 127.0.0.1 port {port}
@@ -63,6 +64,9 @@ echod serve --fault explode                                 | 2 | none of delay,
 printf '[srve]' > e.toml; echod serve --config e.toml       | 78 | no command has the table [srve]
 echod demo --fast | head -2                                 | 0 | One echo server
 echod top http://127.0.0.1:{free}                           | 1 | can't read
+echod top :{free}                                           | 1 | can't read http://127.0.0.1:{free}/sessions
+echod top {free}                                            | 1 | can't read http://127.0.0.1:{free}/sessions
+echod logs query                                            | 2 | See echod logs query --help
 echod logs show nowhere.jsonl                               | 1 | No such file
 """
 

@@ -84,7 +84,7 @@ def test_a_mistake_is_one_line_and_a_code(
     [
         ("[serve", 78, "echod.toml is not TOML"),
         ("[serve]\nport = 'x'", 2, "port"),
-        ("[serve]\nprot = 1", 2, 'Unknown option: "[prot]"'),
+        ("[serve]\nprot = 1", 2, 'Unknown option: "prot" from echod.toml. '),
         ("[sreve]\nport = 1", 78, "no command has the table [sreve]"),
         ("port = 1", 78, "no command has the table [port]"),
         ("[serve]\nmax-sessions = 0", 2, "--max-sessions must be at least 1"),

@@ -77,11 +77,11 @@ def test_every_command_that_can_be_run_does_what_the_page_says(tmp_path: Path) -
     assert said["curl http://127.0.0.1:9101/healthz"].endswith("ok\n")
     assert "3 received" in said["echod ping localhost 9000 --tls --tls-ca ca.pem --count 3"]
     assert [text.strip() for command, text in said.items() if "socat" in command] == ["", ""]
-    assert (tmp_path / "logs" / "echo.jsonl.old").exists()
+    assert (tmp_path / "logs" / "echo.jsonl.1").exists()
     assert (
         b'"max_sessions":100,'
         in (tmp_path / "logs" / "echo.jsonl").read_bytes()
-        + (tmp_path / "logs" / "echo.jsonl.old").read_bytes()
+        + (tmp_path / "logs" / "echo.jsonl.1").read_bytes()
     )
 
 

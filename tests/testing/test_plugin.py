@@ -79,6 +79,44 @@ def test_a_failing_test_shows_what_its_servers_saw(tmp_path: Path) -> None:
     assert "'received_bytes': 5" in done.stdout
 
 
+def test_the_factory_takes_a_handler(tmp_path: Path) -> None:
+    """Without faults, it needs no other base; the report of its failing test has the traceback."""
+    done = pytest_in(
+        tmp_path,
+        test_it=(
+            "import socket\n"
+            "from echo import EchoHandler\n\n\n"
+            "class Upper(EchoHandler):\n"
+            "    def send_back(self, chunk):\n"
+            "        super().send_back(bytes(chunk).upper())\n\n\n"
+            "class Broken(EchoHandler):\n"
+            "    def handle(self):\n"
+            "        raise RuntimeError('boom')\n\n\n"
+            "def test_passes(echo_server_factory):\n"
+            "    server = echo_server_factory(handler=Upper)\n"
+            "    with socket.create_connection(server.address) as sock:\n"
+            "        sock.sendall(b'hello')\n"
+            "        assert sock.recv(5, socket.MSG_WAITALL) == b'HELLO'\n\n\n"
+            "def test_fails(echo_server_factory):\n"
+            "    server = echo_server_factory(handler=Broken)\n"
+            "    with socket.create_connection(server.address) as sock:\n"
+            "        server.log.wait_for('server.error')\n"
+            "        assert sock.recv(5) == b'HELLO'\n"
+        ),
+    )
+
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "'event': 'server.error'" in done.stdout
+    assert "    raise RuntimeError('boom')\nRuntimeError: boom\n" in done.stdout
+
+
+def test_a_server_that_saw_nothing_is_shown_so(tmp_path: Path) -> None:
+    """Its section in the report of a failing test isn't empty."""
+    done = pytest_in(tmp_path, test_it="def test_fails(echo_server):\n    assert False\n")
+
+    assert "-\nno events\n" in done.stdout, done.stdout
+
+
 def test_the_plugin_has_the_distribution_s_name() -> None:
     """Another plugin may be called echo: one of two with the same name is not loaded."""
     names = {point.name for point in metadata.entry_points(group="pytest11")}

@@ -39,7 +39,8 @@ def top(
     Parameters
     ----------
     url
-        URL of its status pages, which echod serve --status-port serves.
+        Its status pages, which echod serve --status-port serves: a URL, HOST:PORT, or :PORT for
+        127.0.0.1.
     interval
         Seconds between two snapshots of the daemon.
     once
