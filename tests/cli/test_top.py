@@ -305,7 +305,7 @@ def test_a_long_filter_keeps_its_cursor_in_view() -> None:
     control.press("home")
 
     assert foot == "filter: defghij"
-    assert drawn(control, (16, 24))[23] == "filter: 01234567"
+    assert drawn(control, (16, 24))[23] == "filter: 0123456…"
 
 
 def test_it_pauses() -> None:
