@@ -60,7 +60,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("connect 9000", 2, "9000 is no host: write :9000 or --port 9000 for the port"),
         ("serve --host 9000", 2, "9000 is no host"),
         ("serve --max-sessions ten", 2, "--max-sessions must be a whole number, not ten"),
-        ("top 9001", 2, "9001 can't be used: it needs a host"),
+        ("top http://9001", 2, "http://9001 can't be used: it needs a host"),
         ("logs show missing.jsonl", 1, "can't read missing.jsonl: No such file or directory"),
         ("logs show .", 1, "can't read .: Is a directory"),
     ],
