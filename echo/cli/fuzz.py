@@ -19,7 +19,7 @@ from echo.units import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from echo.client.cases import Finding
+    from echo.client.cases import FailedCase
     from echo.client.fuzz import Fuzzer
 
 SEEDS = 2**32
@@ -112,7 +112,7 @@ def _fuzzer() -> type[Fuzzer]:
     return Fuzzer
 
 
-def _result(fuzzer: Fuzzer, finding: Finding | None, nc: str | None) -> dict[str, object]:
+def _result(fuzzer: Fuzzer, finding: FailedCase | None, nc: str | None) -> dict[str, object]:
     return {
         "examples": fuzzer.examples,
         "seed": fuzzer.seed,
@@ -122,7 +122,7 @@ def _result(fuzzer: Fuzzer, finding: Finding | None, nc: str | None) -> dict[str
     }
 
 
-def _report(fuzzer: Fuzzer, finding: Finding | None, nc: str | None) -> Iterator[str]:
+def _report(fuzzer: Fuzzer, finding: FailedCase | None, nc: str | None) -> Iterator[str]:
     tried = f"{plural(fuzzer.examples, 'case')} tried with seed {fuzzer.seed}"
     if finding is None:
         yield f"{tried}: every echo came back right"

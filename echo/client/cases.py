@@ -97,7 +97,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FailedCase:
     """A case that failed, and what the server did wrong."""
 
     case: Case

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky, NoSuchExample
 
-from echo.client.cases import Case, Finding
+from echo.client.cases import Case, FailedCase
 from echo.client.client import EchoClient
 from echo.client.errors import EchoError
 from echo.client.strategies import noise, payloads, short_payloads, splits
@@ -79,7 +79,7 @@ class Fuzzer:
         self.half_close = half_close
         self.tls = tls
         self.examples = 0
-        self.finding: Finding | None = None
+        self.finding: FailedCase | None = None
         self._patience = Deadline(None)
         self._gone = False
         self._last = Case((b"",), (0,), half_close=False)
@@ -87,7 +87,7 @@ class Fuzzer:
     def __repr__(self) -> str:
         return f"<Fuzzer {self.host}:{self.port} {self.examples} examples, {self.finding}>"
 
-    def search(self) -> Finding | None:
+    def search(self) -> FailedCase | None:
         """Search, and return the smallest case found; None where the server gets all right.
 
         Raises `OSError` where no connection can be made at the beginning. Where none can be
@@ -142,7 +142,7 @@ class Fuzzer:
         if self.finding is None:
             self._patience = Deadline(SHRINK_TIMEOUT)
         if self.finding is None or case.weight <= self.finding.case.weight:
-            self.finding = Finding(case, problem)
+            self.finding = FailedCase(case, problem)
         return True
 
     def _problem(self, case: Case) -> str | None:
@@ -168,7 +168,7 @@ class Fuzzer:
     def _lost(self, error: OSError) -> None:
         """Make the last case the finding: after it the server could not be reached."""
         self._gone = True
-        self.finding = Finding(
+        self.finding = FailedCase(
             self._last, f"no connection could be made after it: {error.strerror or error}"
         )
 

@@ -32,7 +32,7 @@ class FailureKind(StrEnum):
     OTHER = "other"  # an early end of stream, or no descriptor, no port, no route left
 
 
-class State(StrEnum):
+class LoadState(StrEnum):
     """The state of a session; the value completes "timed out ..."."""
 
     CLOSED = "closed"
@@ -73,7 +73,7 @@ class LoadSession:
 
     def __init__(self, number: int, owner: Owner) -> None:
         self.number = number
-        self.state = State.CLOSED
+        self.state = LoadState.CLOSED
         self.exchanges = 0
         self.began_ns = 0
         self.deadline_ns = 0
@@ -95,16 +95,16 @@ class LoadSession:
     @property
     def open(self) -> bool:
         """Whether it is connected."""
-        return self.state not in (State.CLOSED, State.CONNECTING, State.SHAKING)
+        return self.state not in (LoadState.CLOSED, LoadState.CONNECTING, LoadState.SHAKING)
 
     @property
     def closed(self) -> bool:
         """Whether it has no socket."""
-        return self.state is State.CLOSED
+        return self.state is LoadState.CLOSED
 
     def overdue(self, now: int) -> bool:
         """Return whether it has waited too long for its peer; an idle session never has."""
-        return self.state not in (State.CLOSED, State.FREE) and now > self.deadline_ns
+        return self.state not in (LoadState.CLOSED, LoadState.FREE) and now > self.deadline_ns
 
     # -- called by the owner ------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class LoadSession:
             self._fail(error)
             return
         sock.setblocking(False)
-        self._take(sock, State.CONNECTING, WRITE)
+        self._take(sock, LoadState.CONNECTING, WRITE)
         code = sock.connect_ex(address)
         if code not in (0, errno.EINPROGRESS):
             self._fail(OSError(code, os.strerror(code)))
@@ -124,11 +124,11 @@ class LoadSession:
     def adopt(self, sock: socket.socket | TlsSocket) -> None:
         """Use an existing connection."""
         sock.setblocking(False)
-        self._take(sock, State.CONNECTING, WRITE)
+        self._take(sock, LoadState.CONNECTING, WRITE)
 
     def begin(self, data: bytes, due_ns: int = 0) -> None:
         """Begin an exchange, which was due at `due_ns`, or is due now."""
-        self.state = State.BUSY
+        self.state = LoadState.BUSY
         self._offset += self._got
         self._data, self._sent, self._got = data, 0, 0
         now = time.perf_counter_ns()
@@ -138,7 +138,7 @@ class LoadSession:
 
     def end(self) -> None:
         """Send the end of the stream; the session is over when the server's end arrives."""
-        self.state = State.ENDING
+        self.state = LoadState.ENDING
         self.began_ns = 0
         self.deadline_ns = time.perf_counter_ns() + self._owner.timeout_ns
         try:
@@ -148,15 +148,15 @@ class LoadSession:
 
     def ready(self, events: int) -> None:
         """Handle a socket that is ready for `events`."""
-        if self.state is State.CONNECTING:
+        if self.state is LoadState.CONNECTING:
             self._connected()
             return
-        if self.state is State.SHAKING:
+        if self.state is LoadState.SHAKING:
             self._shake_hands()
             return
         if events & READ:
             self._receive()
-        if events & WRITE and self.state is State.BUSY:
+        if events & WRITE and self.state is LoadState.BUSY:
             self._send()
 
     def give_up(self) -> None:
@@ -169,7 +169,7 @@ class LoadSession:
             self._owner.selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
-        self.state = State.CLOSED
+        self.state = LoadState.CLOSED
 
     # -- internals ----------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class LoadSession:
         assert self._sock is not None
         return self._sock
 
-    def _take(self, sock: socket.socket | TlsSocket, state: State, events: int) -> None:
+    def _take(self, sock: socket.socket | TlsSocket, state: LoadState, events: int) -> None:
         self._sock = sock
         self.state = state
         self.exchanges = self.began_ns = self._offset = self._got = 0
@@ -195,7 +195,7 @@ class LoadSession:
         if self._owner.tls is None or isinstance(self._sock, TlsSocket):
             self._is_free()
         else:
-            self.state = State.SHAKING
+            self.state = LoadState.SHAKING
             self._shake_hands()
 
     def _shake_hands(self) -> None:
@@ -220,7 +220,7 @@ class LoadSession:
 
     def _is_free(self) -> None:
         self._watch(READ)
-        self.state = State.FREE
+        self.state = LoadState.FREE
         self._owner.is_free(self)
 
     def _send(self) -> None:
@@ -243,7 +243,7 @@ class LoadSession:
             return
         if piece:
             self._compare(piece)
-        elif self.state is State.ENDING:
+        elif self.state is LoadState.ENDING:
             self.close()
             self._owner.has_ended(self)
         else:
@@ -251,7 +251,7 @@ class LoadSession:
 
     def _compare(self, piece: bytes) -> None:
         end = min(self._got + len(piece), self._sent)
-        due = self._data[self._got : end] if self.state is State.BUSY else b""
+        due = self._data[self._got : end] if self.state is LoadState.BUSY else b""
         try:
             compare(due, piece, self._offset + self._got)
         except EchoMismatch as error:
@@ -259,7 +259,7 @@ class LoadSession:
             return
         self._got += len(piece)
         if self._got == len(self._data):
-            self.state = State.FREE
+            self.state = LoadState.FREE
             self.exchanges += 1
             self._owner.has_finished(self)
 

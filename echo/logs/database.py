@@ -17,7 +17,7 @@ from echo.limits import MIB
 from echo.logs import tables
 from echo.logs.filters import Filter
 from echo.logs.reader import SanitizedLines
-from echo.logs.runs import Run, Start, Stop, match_runs
+from echo.logs.runs import Run, RunStart, RunStop, match_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -163,9 +163,9 @@ class LogDatabase:
 
     def _find_runs(self) -> None:
         log_of = self.lines.log_of
-        starts = [Start(row, at, pid, log_of(row)) for row, at, pid in self.rows(tables.STARTS)]
+        starts = [RunStart(row, at, pid, log_of(row)) for row, at, pid in self.rows(tables.STARTS)]
         stops = [
-            Stop(row, at, uptime, refused, tuple(totals), log_of(row))
+            RunStop(row, at, uptime, refused, tuple(totals), log_of(row))
             for row, at, uptime, refused, *totals in self.rows(tables.STOPS)
         ]
         runs = [

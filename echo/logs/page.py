@@ -26,7 +26,7 @@ _IN_TABLES = ("Ends", "Refused")
 
 
 @dataclass(frozen=True)
-class Column:
+class Bar:
     """One bar of a chart and the bar in front of it: their heights in percent, and the words."""
 
     height: float
@@ -43,7 +43,7 @@ class Chart:
 
     name: str
     title: str
-    columns: list[Column]
+    columns: list[Bar]
     grid: list[tuple[float, str]]
     ticks: list[tuple[float, str]]
     legend: tuple[str, str] | None = None
@@ -138,7 +138,7 @@ def _chart(
         if front is not None:
             text += f" received, {write(front[place])} sent"
         height = None if front is None else round(100 * front[place] / top, 2)
-        columns.append(Column(round(100 * value / top, 2), height, text))
+        columns.append(Bar(round(100 * value / top, 2), height, text))
     middle = {len(ticks) // 2} if len(ticks) > _FEW else set()
     shown = sorted({0, len(ticks) - 1} | middle)
     width = 100 / len(ticks)

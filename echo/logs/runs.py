@@ -29,7 +29,7 @@ RUNNING = "may still run"
 
 
 @dataclass
-class Start:
+class RunStart:
     """A `server.started`: its row, time, process id, and the log it stands in."""
 
     row: int
@@ -40,7 +40,7 @@ class Start:
 
 
 @dataclass
-class Stop:
+class RunStop:
     """A `server.stopped`: its row, time, what it says; `start` is the one that its uptime names."""
 
     row: int
@@ -49,7 +49,7 @@ class Stop:
     refused: int | None
     totals: tuple[int | None, ...]
     log: str = ""
-    start: Start | None = None
+    start: RunStart | None = None
     claimed: bool = False
 
 
@@ -68,8 +68,8 @@ class Run:
     last_at: datetime | None = None
     sums: tuple[int, ...] = (0, 0, 0, 0)
     log: str = ""
-    started: Start | None = None
-    stopped: Stop | None = None
+    started: RunStart | None = None
+    stopped: RunStop | None = None
     state: str = "running"
     why: str = ""
     shared: bool = False
@@ -81,7 +81,7 @@ class Run:
         return (self.stopped and self.stopped.at) or self.last_at or self.first_at
 
 
-def match_runs(starts: list[Start], stops: list[Stop], runs: list[Run]) -> list[Run]:
+def match_runs(starts: list[RunStart], stops: list[RunStop], runs: list[Run]) -> list[Run]:
     """Return all runs, in the order of their first rows, each with its start and stop.
 
     `runs` has one for each run id that a session names; a run without a session is added.
@@ -103,18 +103,18 @@ def match_runs(starts: list[Start], stops: list[Stop], runs: list[Run]) -> list[
     return runs
 
 
-def _stop(run: Run, stop: Stop, why: str = "") -> None:
+def _stop(run: Run, stop: RunStop, why: str = "") -> None:
     run.stopped, stop.claimed, run.state, run.why = stop, True, "stopped", why
     run.last_row = max(run.last_row, stop.row)
 
 
-def _start(run: Run, start: Start) -> None:
+def _start(run: Run, start: RunStart) -> None:
     run.started, start.claimed = start, True
     run.first_row = min(run.first_row, start.row)
     run.first_at = start.at or run.first_at
 
 
-def _match_by_uptime(starts: list[Start], stops: list[Stop]) -> None:
+def _match_by_uptime(starts: list[RunStart], stops: list[RunStop]) -> None:
     timed = sorted((start for start in starts if start.at), key=lambda start: start.at or 0)
     times: list[Any] = [start.at for start in timed]
     taken: set[int] = set()
@@ -131,7 +131,7 @@ def _match_by_uptime(starts: list[Start], stops: list[Stop]) -> None:
             taken.add(id(stop.start))
 
 
-def _match_by_totals(stops: list[Stop], runs: list[Run]) -> None:
+def _match_by_totals(stops: list[RunStop], runs: list[Run]) -> None:
     by_sums: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         by_sums[run.sums].append(run)
@@ -146,7 +146,7 @@ def _match_by_totals(stops: list[Stop], runs: list[Run]) -> None:
             _stop(run, stop)
 
 
-def _find_start(run: Run, starts: list[Start]) -> None:
+def _find_start(run: Run, starts: list[RunStart]) -> None:
     """Find the start of a run: by its stop's uptime, or the last one before its first line."""
     if run.stopped and run.stopped.start and not run.stopped.start.claimed:
         _start(run, run.stopped.start)
@@ -164,7 +164,7 @@ def _find_start(run: Run, starts: list[Start]) -> None:
             return
 
 
-def _match_by_times(stops: list[Stop], runs: list[Run]) -> None:
+def _match_by_times(stops: list[RunStop], runs: list[Run]) -> None:
     """Match a start and a stop of one uptime with the last run whose sessions lie between them."""
     lone = [run for run in runs if not run.started and not run.stopped and run.last_at]
     for stop in stops:
@@ -180,12 +180,12 @@ def _match_by_times(stops: list[Stop], runs: list[Run]) -> None:
             _start(between[-1], start)
 
 
-def _lies_between(run: Run, start: Start, stop: Stop) -> bool:
+def _lies_between(run: Run, start: RunStart, stop: RunStop) -> bool:
     times = (start.at, run.first_at, run.last_at, stop.at)
     return all(times) and list(times) == sorted(times)  # type: ignore[type-var]
 
 
-def _without_sessions(start: Start, by_start: dict[int, Stop]) -> Run:
+def _without_sessions(start: RunStart, by_start: dict[int, RunStop]) -> Run:
     run = Run(None, start.row, start.row, start.at, start.at, log=start.log)
     _start(run, start)
     if (stop := by_start.get(id(start))) and not stop.claimed:
@@ -193,7 +193,7 @@ def _without_sessions(start: Start, by_start: dict[int, Stop]) -> Run:
     return run
 
 
-def _match_the_rest(stops: list[Stop], runs: list[Run]) -> None:
+def _match_the_rest(stops: list[RunStop], runs: list[Run]) -> None:
     """Match each stop that is left with the late run before it, or with a run of its own."""
     waiting = sorted((run for run in runs if not run.stopped), key=lambda run: run.last_row)
     rows = [run.last_row for run in waiting]
@@ -210,7 +210,7 @@ def _match_the_rest(stops: list[Stop], runs: list[Run]) -> None:
         runs.append(lone)
 
 
-def _find_states(starts: list[Start], runs: list[Run]) -> None:
+def _find_states(starts: list[RunStart], runs: list[Run]) -> None:
     last_start: dict[str, int] = {}
     for start in starts:
         last_start[start.log] = start.row

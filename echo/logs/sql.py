@@ -26,7 +26,7 @@ class BadQuery(ValueError):
 
 
 @dataclass
-class Answer:
+class QueryResult:
     """The columns' names and types, and the rows as they are worked out.
 
     Of columns of one name, the later ones have a number added.
@@ -67,7 +67,7 @@ class Answer:
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "U", "FLOAT", "DOUBLE")
 
 
-def ask(database: LogDatabase, sql: str) -> Answer:
+def ask(database: LogDatabase, sql: str) -> QueryResult:
     """Ask one question. Raise `BadQuery` for what is no single SELECT that DuckDB understands.
 
     >>> from echo.logs.database import LogDatabase
@@ -82,7 +82,9 @@ def ask(database: LogDatabase, sql: str) -> Answer:
         # A statement that is executed streams its answer.
         database.call(lambda: database.connection.execute(statements[0]))
         shape = database.connection.description or []
-        return Answer(_unique([str(c[0]) for c in shape]), [str(c[1]) for c in shape], database)
+        return QueryResult(
+            _unique([str(c[0]) for c in shape]), [str(c[1]) for c in shape], database
+        )
     except duckdb.Error as error:
         raise BadQuery(str(error)) from error
 

@@ -33,7 +33,7 @@ LOOK_INTERVAL = 1.0
 LEAST_INTERVAL = 0.05
 
 
-class Log(Protocol):
+class DaemonLog(Protocol):
     """What a daemon asks of its log beside writing events."""
 
     level: str
@@ -62,7 +62,7 @@ class Daemon:
     def __init__(
         self,
         server: EchoServer,
-        log: Log,
+        log: DaemonLog,
         signals: Signals,
         *,
         notifier: Notifier | None = None,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from echo.server.server import EchoServer
 
 
-class Log(Protocol):
+class LogFigures(Protocol):
     """What the metrics want to know of the log."""
 
     @property
@@ -48,7 +48,7 @@ class Metrics(Collector):
     `page` is for a `StatusServer`. Every label's values come from a closed list.
     """
 
-    def __init__(self, server: EchoServer, log: Log) -> None:
+    def __init__(self, server: EchoServer, log: LogFigures) -> None:
         self._server = server
         self._log = log
         self._registry = CollectorRegistry()

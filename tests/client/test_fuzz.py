@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from echo.client.cases import Finding
+    from echo.client.cases import FailedCase
     from tests.planted import Serve
 
 
 pytestmark = pytest.mark.once  # the search is hypothesis's
 
 
-def found(serve: Serve, **options: int) -> Finding:
+def found(serve: Serve, **options: int) -> FailedCase:
     """Fuzz a planted server, and give what is found."""
     with planted.planted(serve) as address:
         fuzzer = Fuzzer(*address, seed=1, deadline=seconds(0.2), **options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from echo.client.plan import NS, Schedule
-from echo.client.sessions import READ, WRITE, FailureKind, LoadSession, State
+from echo.client.sessions import READ, WRITE, FailureKind, LoadSession, LoadState
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def test_an_exchange_from_its_beginning_to_its_end(
     wait_until(lambda: owner.selector.select(0))
     session.ready(READ)
 
-    assert states == [State.FREE, State.BUSY, State.ENDING]
-    assert owner.told == [session, 5, State.CLOSED]
+    assert states == [LoadState.FREE, LoadState.BUSY, LoadState.ENDING]
+    assert owner.told == [session, 5, LoadState.CLOSED]
     assert repr(session) == "<LoadSession 1 CLOSED>"
 
 
@@ -104,7 +104,7 @@ def test_readiness_that_goes_away_changes_nothing(
     for _ in range(50):  # until the buffers are full, and then some more
         session.ready(WRITE)
 
-    assert session.state is State.BUSY
+    assert session.state is LoadState.BUSY
     assert owner.told == [session]
 
 
@@ -116,7 +116,7 @@ def test_a_reset_before_the_exchange_is_a_refusal(
     reset(peer, owner)
     session.begin(b"hello")
 
-    assert owner.told[1:] == [(State.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
+    assert owner.told[1:] == [(LoadState.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
 
 
 def test_a_reset_before_the_end_is_counted(
@@ -127,7 +127,7 @@ def test_a_reset_before_the_end_is_counted(
     reset(peer, owner)
     session.end()
 
-    assert owner.told[1:] == [(State.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
+    assert owner.told[1:] == [(LoadState.CLOSED, FailureKind.REFUSED, ConnectionResetError)]
 
 
 def test_an_address_that_can_t_be_had_fails_at_once(owner: Owner) -> None:

@@ -14,7 +14,7 @@ from echo.escape import escape
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from echo.logs.sql import Answer
+    from echo.logs.sql import QueryResult
 
 _DEFAULT = Choice()
 # A table is drawn whole, so that its columns fit; --json writes as many rows as there are.
@@ -61,7 +61,7 @@ def query(
     return report_unreadable("query", database.files)
 
 
-def _write_json(answer: Answer, write: Callable[[str], object]) -> None:
+def _write_json(answer: QueryResult, write: Callable[[str], object]) -> None:
     separator = "["
     for row in answer.objects():
         write(f"{separator}{row}")
@@ -69,7 +69,7 @@ def _write_json(answer: Answer, write: Callable[[str], object]) -> None:
     write("]\n" if separator != "[" else "[]\n")
 
 
-def _draw(answer: Answer) -> None:
+def _draw(answer: QueryResult) -> None:
     from rich.table import Table
 
     table = Table(header_style="bold")
