@@ -153,6 +153,10 @@ def _history_file() -> Path:
 # -- in a pipe ----------------------------------------------------------------------------
 
 
+class _InputError(OSError):
+    """Standard input can't be read, which is no error of the connection."""
+
+
 def _pass_through(stream: EchoStream) -> None:
     """Send stdin, write what comes back to stdout."""
     # The descriptors are used directly: a buffered reader would hold its lock at the exit.
@@ -165,7 +169,7 @@ def _pass_through(stream: EchoStream) -> None:
     try:
         with _progress(source) as advance:
             stream.run(lambda: _read(source), write)
-    except OSError as error:
+    except _InputError as error:
         raise Failure(f"connect: can't read standard input: {reason(error)}") from error
 
 
@@ -175,6 +179,8 @@ def _read(fd: int) -> bytes:
             return os.read(fd, PIECE_BYTES)
         except BlockingIOError:  # another process that shares the descriptor made it non-blocking
             select.select((fd,), (), ())
+        except OSError as error:
+            raise _InputError(*error.args) from error
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -118,6 +118,32 @@ def test_an_input_that_can_t_be_read_is_named(server: RunningServer, tmp_path: P
     assert done.stderr == b"echod: connect: can't read standard input: Bad file descriptor\n"
 
 
+UNREACHABLE = """
+import socket, sys
+from echo.cli import main
+
+def recv(*_):
+    raise OSError(113, "No route to host")
+
+socket.socket.recv = recv
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_network_that_fails_in_the_middle_is_named(server: RunningServer) -> None:
+    """What the system says of the connection is one line, and is not said of the input."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNREACHABLE, *command(server.address)[3:]],
+        input=b"hello",
+        capture_output=True,
+        timeout=seconds(30),
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == b"echod: connect: the connection failed: No route to host\n"
+
+
 def test_a_closed_input_is_named(server: RunningServer) -> None:
     """Without standard input there is nothing to send: say so."""
     done = subprocess.run(

@@ -236,20 +236,6 @@ def test_a_fault_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, capfd: Cap
     assert "please report it: LookupError: nobody thought" in capfd.readouterr().err
 
 
-def test_a_connection_that_fails_by_hand_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capfd: Captured
-) -> None:
-    """What the network says in the middle of a talk is one line."""
-
-    def unreachable(*_: object) -> None:
-        raise OSError(113, "No route to host")
-
-    monkeypatch.setattr("echo.cli.connect._connected", unreachable)
-
-    assert main(["connect"]) == 1
-    assert "the connection failed: No route to host" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("how", ["flag", "environment", "file"])
 def test_where_to_connect_comes_from_anywhere(
     how: str, monkeypatch: pytest.MonkeyPatch, capfd: Captured, tmp_path: Path
