@@ -126,7 +126,7 @@ def _with_settings(
     """
     if tokens[:1] == ("help",):
         tokens = (*tokens[1:], "--help")
-    sources = [ENVIRONMENT] if config is None else [ENVIRONMENT, _read(config)]
+    sources = [ENVIRONMENT] if config is None else [ENVIRONMENT, read_settings(config)]
     app.config = [*sources, normalize]
     result: int | None = app(
         tokens, exit_on_error=False, print_error=False, result_action="return_value"
@@ -134,7 +134,8 @@ def _with_settings(
     return result
 
 
-def _read(path: Path) -> cyclopts.config.Dict:
+def read_settings(path: Path) -> cyclopts.config.Dict:
+    """Return a file's settings; a `Failure` names the file and what is wrong with it."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

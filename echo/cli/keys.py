@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Signals that end a process by default: the terminal has to be restored first.
 _ENDS = ("SIGTERM", "SIGHUP")
 # Seconds to wait for the rest of an escape sequence, which a slow line may deliver later.
-_SEQUENCE_WAIT = 0.05
+SEQUENCE_WAIT = 0.05
 # Terminals send different sequences for a key: xterm has two, the Linux console its own.
 _ARROWS = dict(zip("ABCDHF", ("up", "down", "right", "left", "home", "end"), strict=True))
 _PAGES = {1: "home", 3: "delete", 4: "end", 5: "pgup", 6: "pgdn", 7: "home", 8: "end"}
@@ -47,10 +47,11 @@ class Keys:
     """Reads keys from standard input, which must be a terminal, inside a `with` block.
 
     Keys arrive at once and are not shown; Ctrl-C, TERM and a hang-up still end the process, with
-    the terminal restored.
+    the terminal restored. The rest of an escape sequence is waited for `sequence_wait` seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sequence_wait: float = SEQUENCE_WAIT) -> None:
+        self._sequence_wait = sequence_wait
         self._fd = sys.stdin.fileno()
         self._waiting: list[str] = []
         self._wakeup, self._waker = socket.socketpair()
@@ -117,7 +118,7 @@ class Keys:
         if self._fd not in ready:
             return ""
         data = self._take()
-        while _BEGUN.search(data) and select.select([self._fd], [], [], _SEQUENCE_WAIT)[0]:
+        while _BEGUN.search(data) and select.select([self._fd], [], [], self._sequence_wait)[0]:
             data += self._take()
         return data.decode("utf-8", "replace")
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import termios
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from echo.cli import main
-from echo.cli.demo import kernel, play, stage, theatre
+from echo.cli.demo import kernel, play, theatre
 from echo.cli.failure import Failure
 from tests.cli.test_connect import Terminal
 from tests.debian import need
@@ -94,6 +95,7 @@ def test_in_a_pipe_it_is_plain_and_80_columns_wide(capsys: Output) -> None:
     text = told(capsys, "--fast")
 
     assert "\x1b" not in text
+    assert "It takes" not in text
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
@@ -304,44 +306,30 @@ def test_a_client_that_can_not_connect_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_echo_that_ends_early_is_a_failure() -> None:
     """What was to come back is waited for, all of it."""
-    one, other = socket.socketpair()
-    with one:
-        with other:
-            other.sendall(b"12")
+    *before, talk = [act for _, act in play.acts()[:4]]
+    with theatre.Theatre() as opened:
+        for act in before:
+            list(act(opened))
+        opened.session("A").sock.shutdown(socket.SHUT_WR)
 
-        with pytest.raises(Failure, match="the echo ended after 2 of 3 bytes"):
-            play._receive(one, 3)
+        with pytest.raises(Failure, match="the echo ended after 0 of 13 bytes"):
+            list(talk(opened))
 
 
 # -- pace, keys, ends ---------------------------------------------------------------------
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let reading take no time."""
-    for name in ("_LINE_SECONDS", "_LETTER_SECONDS", "_TABLE_SECONDS"):
-        monkeypatch.setattr(stage, name, 0)
-
-
-@pytest.mark.usefixtures("hasty")
-def test_in_a_pipe_it_has_its_pace_too(capsys: Output) -> None:
-    """Shown by way of another program it has the same pauses, and names the flag against them."""
+def test_in_a_pipe_it_takes_the_time_that_it_announces(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without keys it pauses for reading, three minutes in all, and names the flag against it."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     text = told(capsys)
 
     assert text.startswith("One echo server and three clients")
     assert "It takes about three minutes; --fast leaves the pauses out." in text
-
-
-def test_the_time_that_it_announces_is_the_time_that_it_takes(capsys: Output) -> None:
-    """The pauses for reading add up to about three minutes."""
-    text = told(capsys, "--fast")
-    said = re.findall(r"^(?:server|kernel|client [ABC]) +[^ -].*[.:!\w\"\\)]$", text, re.M)
-    lines = [line for line in said if not ROW.match(line) and "socket" not in line[:30]]
-    tables_seconds = len(tables(text)) * stage._TABLE_SECONDS
-    seconds_ = sum(stage._LINE_SECONDS + stage._LETTER_SECONDS * len(line[9:]) for line in lines)
-
-    assert 150 < tables_seconds + seconds_ < 210
-    assert "It takes" not in text
+    assert 150 < sum(pauses) < 210
 
 
 def test_steps_need_a_terminal(capsys: Output) -> None:

@@ -76,12 +76,9 @@ def test_each_key_has_its_name(master: int, data: bytes, names: list[str]) -> No
         ((b"\x1b[<0;1", b"2;6M"), "click 12 6"),
     ],
 )
-def test_a_sequence_may_come_in_parts(
-    master: int, monkeypatch: pytest.MonkeyPatch, parts: tuple[bytes, ...], name: str
-) -> None:
+def test_a_sequence_may_come_in_parts(master: int, parts: tuple[bytes, ...], name: str) -> None:
     """Over a slow line the rest of a sequence is waited for, a moment."""
-    monkeypatch.setattr("echo.cli.keys._SEQUENCE_WAIT", seconds(10))
-    with Keys() as keys, ThreadPoolExecutor() as pool:
+    with Keys(sequence_wait=seconds(10)) as keys, ThreadPoolExecutor() as pool:
         os.write(master, parts[0])
         key = pool.submit(keys.key, seconds(10))
         for part in parts[1:]:

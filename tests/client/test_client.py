@@ -173,9 +173,9 @@ def test_a_client_needs_a_connection(server: RunningServer) -> None:
 
 
 def test_readiness_that_goes_away_is_no_end(server: RunningServer) -> None:
-    """Taking in when there is nothing to take changes nothing."""
+    """Looking for bytes when there are none changes nothing."""
     with EchoClient(*server.address) as client:
-        client._take_in()
+        client.check_silence()
 
         assert client.echo(b"x") == b"x"
 

@@ -80,7 +80,7 @@ def fuzz_settings(data: bytes) -> None:
     with tempfile.NamedTemporaryFile(suffix=".toml") as file:
         Path(file.name).write_bytes(data)
         with suppress(cli.Failure, BadLimit, cyclopts.CycloptsError):
-            cli.app.config = [cli._read(Path(file.name))]
+            cli.app.config = [cli.read_settings(Path(file.name))]
             command, _, _ = cli.app.parse_args(["serve"], exit_on_error=False, print_error=False)
             assert callable(command)
 
