@@ -10,19 +10,20 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from echo.cli import main
+from echo.client.cases import Case, FailedCase
+from echo.client.fuzz import Fuzzer
 from echo.testing import Faults, running_server
 from tests import planted
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
-    from echo.client import EchoClient
-    from echo.client.cases import Case
     from echo.testing import RunningServer
     from tests.planted import Serve
 
@@ -45,6 +46,20 @@ def run(tool: str, address: tuple[str, int], *flags: str) -> int:
 def words(tool: str, address: tuple[str, int], *flags: str) -> list[str]:
     """Return the command line of a tool in a process of its own."""
     return [sys.executable, "-m", "echo", tool, address[0], str(address[1]), *flags]
+
+
+def interrupted(
+    tool: str, serve: Serve, ready: threading.Event, *flags: str
+) -> tuple[int, str, str]:
+    """Interrupt a tool once the server is ready for that; return its exit code and output."""
+    with planted.planted(serve) as address:
+        process = subprocess.Popen(
+            words(tool, address, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert ready.wait(seconds(20))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=seconds(20))
+    return process.returncode, out, err
 
 
 def nobody() -> tuple[str, int]:
@@ -248,19 +263,18 @@ def test_ctrl_c_ends_load_with_its_figures(server: RunningServer) -> None:
     assert json.loads(out)["exchanges"] > 0
 
 
-def test_ctrl_c_before_the_first_exchange(
-    server: RunningServer, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
+def test_ctrl_c_before_the_first_exchange() -> None:
     """Then there is nothing to show, and that is no success."""
+    sent = threading.Event()
 
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+    def takes_all(sock: socket.socket) -> None:
+        for _ in planted.reads(sock):
+            sent.set()
 
-    monkeypatch.setattr("echo.client.load.Load._iterate", interrupt)
-    code = run("load", server.address)
+    code, _, err = interrupted("load", takes_all, sent, "--timeout", "60")
 
     assert code == 1
-    assert "stopped before the first exchange" in capsys.readouterr().err
+    assert "stopped before the first exchange" in err
 
 
 def test_more_sessions_than_descriptors_are_refused(server: RunningServer) -> None:
@@ -352,20 +366,20 @@ def test_fuzz_as_json(capsys: Output) -> None:
 
 
 def test_a_case_that_nc_can_t_do_has_no_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: Output
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     """Pieces without a pause between them are nothing that nc could promise.
 
-    Nor could a server that is to see them: the network may join them.
+    No server can be sure to see them either, since the network may join them: so the finding is
+    made here.
     """
+    case = Case((b"a", b"b"), (0, 0), half_close=False)
 
-    def play(_: Any, client: EchoClient, case: Case) -> None:
-        if len(case.pieces) > 1:
-            client.ledger.received(b"?")
+    def search(fuzzer: Fuzzer) -> None:
+        fuzzer.finding = FailedCase(case, "a wrong echo")
 
-    monkeypatch.setattr("echo.client.fuzz.Fuzzer._play", play)
-    with planted.planted(planted.right) as address:
-        code = run("fuzz", address, "--max-size", "50", "--seed", "1")
+    monkeypatch.setattr(Fuzzer, "search", search)
+    code = run("fuzz", server.address)
     out = capsys.readouterr().out
 
     assert code == 1
@@ -374,23 +388,25 @@ def test_a_case_that_nc_can_t_do_has_no_line(
 
 
 @pytest.mark.parametrize(
-    ("serve", "code", "says"),
+    ("first", "code", "says"),
     [(planted.right, 130, ""), (planted.sends_more, 1, "payload of 1 byte")],
 )
-def test_ctrl_c_ends_fuzz_with_what_it_has_found(
-    serve: Serve, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
-) -> None:
+def test_ctrl_c_ends_fuzz_with_what_it_has_found(first: Serve, code: int, says: str) -> None:
     """A case that is not the smallest yet is better than none."""
+    bytes_seen, later = threading.Event(), threading.Event()
 
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+    def serve(sock: socket.socket) -> None:
+        if bytes_seen.is_set():  # a later case: it waits here for its echo
+            later.set()
+            planted.never_answers(sock)
+        elif sock.recv(1, socket.MSG_PEEK):
+            bytes_seen.set()
+            first(sock)
 
-    monkeypatch.setattr("echo.client.fuzz.Fuzzer._find", interrupt)
-    with planted.planted(serve) as address:
-        got = run("fuzz", address, "--max-size", "1000")
+    got, out, _ = interrupted("fuzz", serve, later, "--max-size", "1000", "--deadline", "60")
 
     assert got == code
-    assert says in capsys.readouterr().out
+    assert says in out
 
 
 EARLY = """
@@ -434,10 +450,8 @@ def test_a_second_ctrl_c_changes_nothing(server: RunningServer) -> None:
 
 
 STRUCK = """
-import gc, os, signal, sys, threading
+import gc, os, signal, sys
 from echo.cli import main
-from echo.testing import Faults, running_server
-from echo.client.fuzz import Fuzzer
 
 def strike(phase, info):
     gc.callbacks.remove(strike)
@@ -445,14 +459,15 @@ def strike(phase, info):
     for _ in range(1000):  # the interpreter looks for signals now and then
         pass
 
-def find(*_):
-    gc.callbacks.append(strike)
-    gc.collect()
-    threading.Event().wait(float(sys.argv[1]))
-    return True
+def connects(event, _):
+    if event == "socket.connect" and not struck:
+        struck.append(event)
+        gc.callbacks.append(strike)
+        gc.collect()
 
-Fuzzer._find = find
-sys.exit(main(["fuzz", *sys.argv[2:], "--max-size", "0"]))
+struck = []
+sys.addaudithook(connects)
+sys.exit(main(["fuzz", *sys.argv[1:], "--max-examples", "1000000"]))
 """
 
 
@@ -460,9 +475,10 @@ def test_ctrl_c_is_not_lost_in_the_garbage_collector(server: RunningServer) -> N
     """A Ctrl-C during a garbage collection ends the search as any other."""
     address = (server.host, str(server.port))
     done = subprocess.run(
-        [sys.executable, "-c", STRUCK, str(seconds(5)), *address],
+        [sys.executable, "-c", STRUCK, *address],
         capture_output=True,
         text=True,
+        timeout=seconds(30),
         check=False,
     )
 
