@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from echo.server.server import LAST_ENDS
 from echo.server.status import STATUS_CONNECTIONS
 from echo.testing import EventList, RunningServer, running_server
 from tests.authority import Authority
+from tests.process import ROOT
 from tests.server.test_status import get, status_port
 from tests.waiting import seconds, wait_until
 
@@ -37,10 +39,18 @@ if TYPE_CHECKING:
     Start = Callable[..., DaemonProcess]
     Snapshot = dict[str, Any]
 
-SESSION = {
-    *("session_id", "fd", "peer_ip", "peer_port", "thread", "duration_s"),
-    *("received_bytes", "sent_bytes", "state"),
-}
+# What docs/operations.md says of the page: its sections, and what each of the sessions has.
+MANUAL = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+TABLE, _, DETAILS = MANUAL.partition("### What /sessions says")[2].partition("\n- ")
+SECTIONS = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", TABLE, re.MULTILINE))
+SESSION, PROXY, TLS = re.split(
+    "Behind a proxy|under TLS", DETAILS.partition("Each of `sessions` has")[2], maxsplit=2
+)
+
+
+def names(text: str) -> set[str]:
+    """Return the fields that the first paragraph of a text names."""
+    return {*re.findall(r"`(\w+)`", text.partition("\n-")[0])}
 
 
 class QuietLog:
@@ -77,7 +87,7 @@ def until(process: DaemonProcess, true_of: Callable[[Snapshot], Any]) -> Snapsho
 
 
 def test_the_snapshot_has_its_documented_fields(server: RunningServer) -> None:
-    """Fields have the log's names; the oldest session and the newest end come first."""
+    """Fields are those of docs/operations.md; the oldest session and newest end come first."""
     with EchoClient(*server.address) as first, EchoClient(*server.address) as second:
         for client in (first, second):
             client.echo(b"hello")
@@ -89,16 +99,15 @@ def test_the_snapshot_has_its_documented_fields(server: RunningServer) -> None:
         found = snapshot(server)
         live = server.sessions
 
-    sections = {"server", "listening", "totals", "refused", "sessions", "ended", "history"}
-    assert set(found) == sections
-    assert set(found["server"]) == {"pid", "version", "loop", "uptime_s", "draining", "limits"}
+    assert set(found) == {*SECTIONS}
+    for section in ("server", "listening", "refused"):
+        assert set(found[section]) == names(SECTIONS[section])
     assert found["server"]["limits"] == Limits().as_dict()
-    assert set(found["listening"]) == {"fd", "host", "port", "backlog", "backlog_used"}
     assert {*found["totals"], "uptime_s", "log_payload"} == {*SERVER_STATE.fields}
     assert found["totals"]["active_sessions"] == 2
     assert found["totals"]["log_dropped"] == 3
     assert found["totals"]["received_bytes"] == found["totals"]["sent_bytes"] == 18
-    assert [set(row) for row in found["sessions"]] == [SESSION, SESSION]
+    assert [set(row) for row in found["sessions"]] == [names(SESSION)] * 2
     assert [row["session_id"] for row in found["sessions"]] == [x.session_id for x in live]
     assert [row["received_bytes"] for row in found["sessions"]] == [5, 5]
     assert {row["state"] for row in found["sessions"]} <= {Activity.ECHOING, Activity.IDLE}
@@ -223,7 +232,7 @@ def test_a_proxy_is_named_beside_its_peer() -> None:
             (row,) = snapshot(server)["sessions"]
             port = sock.getsockname()[1]
 
-    assert set(row) == {*SESSION, "proxy_ip", "proxy_port"}
+    assert set(row) == names(SESSION + PROXY)
     assert (row["peer_ip"], row["peer_port"]) == ("203.0.113.7", 40000)
     assert (row["proxy_ip"], row["proxy_port"]) == ("127.0.0.1", port)
 
@@ -241,7 +250,7 @@ def test_an_encrypted_session_says_how(tmp_path: Path) -> None:
             client.echo(b"x")
             (row,) = snapshot(server)["sessions"]
 
-    assert set(row) == {*SESSION, "tls"}
+    assert set(row) == names(SESSION + TLS)
     assert row["tls"]["tls_protocol"] == "TLSv1.3"
     assert row["fd"] > 0
 
