@@ -6,7 +6,6 @@ import fcntl
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 import termios
@@ -113,20 +112,10 @@ def test_a_bad_environment_is_named(monkeypatch: pytest.MonkeyPatch, capfd: Capt
     assert "ECHOD_IDLE_TIMEOUT" in capfd.readouterr().err
 
 
-def test_a_port_that_is_taken_is_named(capfd: Captured) -> None:
-    """A taken port says so, and what to do."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        code = main(["serve", "--port", str(port)])
-
-    assert code == 69
-    assert "Address already in use; another program has the port" in capfd.readouterr().err
-
-
 def test_a_port_that_needs_a_privilege_is_named(
     capfd: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So does one that only a privileged user may take."""
+    """A port that only a privileged user may take says so, and what to do."""
 
     def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -31,19 +32,22 @@ def refused(process: DaemonProcess) -> int:
 def test_one_too_many(
     daemon: Start, connect: Peers, flag: str, sources: list[str], reason: str
 ) -> None:
-    """Seven are served; the eighth has its end at once, and a slot when another has left."""
+    """Seven are served; the eighth has its end at once, and a slot as soon as another has left."""
     process = daemon(flag, "7")
     first = [connect(process.port, source) for source in sources[:7]]
     served = [echoes(sock) for sock in first]
     end = read_to_end(connect(process.port, sources[7]))
     others = echoes(connect(process.port, "127.0.0.99")) if "peer" in flag else True
-    first[3].close()
-    wait_until(lambda: echoes(connect(process.port, sources[7])), what="the slot is free")
+    first[3].shutdown(socket.SHUT_WR)
+    left = read_to_end(first[3])
+    later = echoes(connect(process.port, sources[7]))
     lines = process.wait_for("session.refused")
 
     assert all(served)
-    assert end == b""
+    assert end == left == b""
     assert others
+    assert later
+    assert [line["count"] for line in lines] == [1]
     assert (lines[0]["reason"], lines[0]["peer_ip"]) == (reason, sources[7])
 
 
@@ -76,8 +80,6 @@ def test_a_flood_of_refusals(daemon: Start, connect: Peers) -> None:
 
 def test_one_peer_by_two_kinds_of_address(daemon: Start) -> None:
     """On a dual-stack socket an IPv4 peer is one peer, and is written as IPv4."""
-    import socket
-
     process = daemon("--host", "::", "--max-sessions-per-peer", "1")
     with socket.create_connection(("127.0.0.1", process.port), 20) as first:
         assert echoes(first)

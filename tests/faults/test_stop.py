@@ -31,19 +31,30 @@ def stop(process: DaemonProcess, drain_timeout: float = 1.0) -> int:
     return process.stop(timeout=drain_timeout + GRACE)
 
 
-@pytest.mark.once
-def test_idle(daemon: Start, connect: Peers) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_idle(daemon: Start, connect: Peers, number: int) -> None:
     """With no session, and with silent ones, which see an end of stream, in each of the loops."""
-    empty, *busy = daemon(), daemon("--loop", "python"), daemon("--loop", "auto")
+    empty, *busy = processes = daemon(), daemon("--loop", "python"), daemon("--loop", "auto")
     socks = [connect(process.port) for process in busy for _ in range(20)]
+    answers = [echoes(sock) for sock in socks[::2]]
     for process in busy:
         process.wait_for("session.accepted", 20)
-    codes = [stop(process, 5) for process in (empty, *busy)]
+    for process in processes:
+        process.send(number)
+    codes = [process.wait(5 + GRACE) for process in processes]
     reasons = {line["reason"] for process in busy for line in process.events("session.closed")}
+    draining, stopped = (
+        [line for process in processes for line in process.events(name)]
+        for name in ("server.draining", "server.stopped")
+    )
 
     assert codes == [0, 0, 0]
+    assert all(answers)
     assert {read_to_end(sock) for sock in socks} == {b""}
+    assert empty.events("session.closed") == []
     assert reasons == {"drained"}
+    assert [line["signal"] for line in draining] == [signal.Signals(number).name] * 3
+    assert [line["reason"] for line in stopped] == ["signal"] * 3
 
 
 @pytest.mark.parametrize("drain_timeout", [0, 1])
@@ -93,13 +104,14 @@ def test_what_was_read_is_echoed(daemon: Start, connect: Peers) -> None:
     assert got == closed["sent_bytes"] == closed["received_bytes"] <= sent
 
 
-@pytest.mark.once
 def test_draining(daemon: Start, connect: Peers) -> None:
-    """A second TERM while it drains cuts at once; a third changes nothing."""
+    """It logs its state when asked; a second TERM cuts at once, and a third changes nothing."""
     process = daemon("--drain-timeout", "1000")
     fill(connect(process.port))
     process.send(signal.SIGTERM)
     process.wait_for("server.draining")
+    process.send(signal.SIGUSR1)
+    process.wait_for("server.state")
     process.send(signal.SIGTERM)
     process.send(signal.SIGTERM)
 
@@ -138,15 +150,15 @@ def test_who_shares_the_port_gets_all_while_the_other_drains(daemon: Start, conn
     assert len(new.wait_for("session.accepted", 20)) == 20
 
 
-@pytest.mark.once
-def test_a_cut_in_the_middle_of_a_linger(daemon: Start, connect: Peers) -> None:
-    """What the deadline ends was cut, though it had begun to drain by itself."""
+def test_the_deadline_cuts(daemon: Start, connect: Peers) -> None:
+    """What the drain's deadline ends was cut: in a blocked send, and while it lingers."""
     process = daemon("--drain-timeout", "0.3")
+    fill(connect(process.port))
     connect(process.port)
-    process.wait_for("session.accepted")
+    process.wait_for("session.accepted", 2)
 
     assert stop(process, 0.3) == 0
-    assert process.events("session.closed")[0]["reason"] == "cut"
+    assert [line["reason"] for line in process.events("session.closed")] == ["cut", "cut"]
 
 
 @pytest.mark.once

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import socket
 import subprocess
 from collections import Counter
 from contextlib import ExitStack
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from echo.client import EchoEnded
 from tests.conftest import handler_of
 from tests.debian import need
 from tests.process import limits_of
@@ -45,33 +43,6 @@ def test_it_serves_and_logs_who_came(daemon: Start) -> None:
     assert closed["session_id"] == accepted["session_id"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_drains(daemon: Start, number: int) -> None:
-    """On TERM or INT idle sessions get an end of stream, and the exit code is 0."""
-    process = daemon()
-    with process.client() as client:
-        client.echo(b"hello")
-        process.send(number)
-        with pytest.raises(EchoEnded):
-            client.receive(1)
-        client.close()
-        code = process.wait()
-
-    assert code == 0
-    assert process.events("session.closed")[0]["reason"] == "drained"
-    assert process.events("server.draining")[0]["signal"] == signal.Signals(number).name
-    assert process.events("server.stopped")[0]["reason"] == "signal"
-
-
-def blocked(process: DaemonProcess) -> socket.socket:
-    """Return a session that is stuck in a send: its peer has stopped reading."""
-    sock = socket.create_connection(("127.0.0.1", process.port))
-    sock.settimeout(0.3)
-    with pytest.raises(TimeoutError):
-        sock.sendall(bytes(100_000_000))
-    return sock
-
-
 @pytest.mark.once
 @pytest.mark.parametrize("loop", ["python", "compiled"])
 def test_the_log_says_which_loop_it_is(daemon: Start, loop: str) -> None:
@@ -80,30 +51,6 @@ def test_the_log_says_which_loop_it_is(daemon: Start, loop: str) -> None:
     process = daemon("--loop", loop)
 
     assert process.started["loop"] == loop
-
-
-def test_the_deadline_cuts(daemon: Start) -> None:
-    """What has not drained within `--drain-timeout` is cut."""
-    process = daemon("--drain-timeout", "0.2")
-    with blocked(process):
-        code = process.stop()
-
-    assert code == 0
-    assert process.events("session.closed")[0]["reason"] == "cut"
-
-
-def test_a_second_signal_cuts_at_once(daemon: Start) -> None:
-    """A second TERM doesn't wait for the drain's deadline."""
-    process = daemon("--drain-timeout", "1000")
-    with blocked(process):
-        process.send(signal.SIGTERM)
-        process.wait_for("server.draining")
-        process.send(signal.SIGUSR1)
-        process.wait_for("server.state")
-        code = process.stop()
-
-    assert code == 0
-    assert process.events("session.closed")[0]["reason"] == "cut"
 
 
 def test_hup_reopens_the_log(daemon: Start) -> None:
