@@ -232,10 +232,11 @@ def _open(name: str) -> io.BufferedReader:
 
 
 def _open_zstd(stream: BinaryIO) -> BinaryIO:
-    return cast("BinaryIO", _zstd().open(stream))
+    return cast("BinaryIO", zstandard().open(stream))
 
 
-def _zstd() -> Any:
+def zstandard() -> Any:
+    """Return the module for Zstandard; raises `ModuleNotFoundError` where it isn't installed."""
     try:
         from compression import zstd  # type: ignore[import-not-found, unused-ignore]
     except ModuleNotFoundError:  # before Python 3.14
@@ -265,6 +266,6 @@ def _unpack(file: LogFile, raw: io.BufferedReader) -> None:
     try:
         file.stream = unpack(plain)
         if unpack is _open_zstd:
-            file.errors = (*READ_ERRORS, _zstd().ZstdError)
+            file.errors = (*READ_ERRORS, zstandard().ZstdError)
     except ModuleNotFoundError:
         file.problem = "it is Zstandard: pip install 'echo-daemon[logs]' to read it"

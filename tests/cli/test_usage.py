@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -16,10 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from echo import EchoClient
-from echo.__main__ import _command
 from echo.cli import main
-from echo.cli.serve import _handler
-from echo.server import EchoHandler
 from echo.version import VERSION
 from tests.waiting import seconds, wait_until
 
@@ -243,13 +241,26 @@ def test_where_to_connect_comes_from_anywhere(
     assert "can't connect to 127.0.0.1 port 1" in capfd.readouterr().err
 
 
-def test_a_compiled_loop_that_isn_t_there(monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
+def test_a_compiled_loop_that_isn_t_there() -> None:
     """`--loop compiled` fails without the compiled loop; `auto` takes the loop in Python."""
-    monkeypatch.setitem(sys.modules, "echo.server.compiled", None)
+    code = (
+        "import sys, echo.cli\n"
+        "sys.modules['echo.server.compiled'] = None\n"
+        "sys.exit(echo.cli.main(sys.argv[1:]))\n"
+    )
+    serve = [sys.executable, "-c", code, "serve", "--port", "0", "--log-file", "-", "--loop"]
+    done = subprocess.run(
+        [*serve, "compiled"], capture_output=True, timeout=seconds(30), check=False
+    )
+    process = subprocess.Popen([*serve, "auto"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    started = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=seconds(30))
 
-    assert main(["serve", "--loop", "compiled"]) == 78
-    assert "install again with a C compiler" in capfd.readouterr().err
-    assert _handler("auto") is EchoHandler
+    assert done.returncode == 78
+    assert b"install again with a C compiler" in done.stderr
+    assert (started["loop"], process.returncode) == ("python", 0)
 
 
 def run_echod(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -320,22 +331,6 @@ def test_an_output_that_takes_ascii_only_gets_escapes(server: RunningServer) -> 
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\uc548\\ub155" in done.stdout
     assert (table.returncode, table.stderr) == (0, b"")
-
-
-@pytest.mark.parametrize(
-    ("words", "command"),
-    [
-        ([], ""),
-        (["ping", "serve", "9000"], "ping"),
-        (["serve", "--port", "0"], "serve"),
-        (["--config", "serve", "ping"], "ping"),
-        (["--config=x.toml", "serve"], "serve"),
-        (["help", "serve"], "help"),
-    ],
-)
-def test_the_command_is_known_before_anything_is_imported(words: list[str], command: str) -> None:
-    """It is the first word that is no option: it decides what signals do."""
-    assert _command(words) == command
 
 
 def test_ctrl_c_ends_a_ping_of_a_host_called_serve() -> None:

@@ -69,9 +69,9 @@ WRAPPERS: list[Callable[[str], str]] = [
 
 def zstd(data: bytes) -> bytes:
     """Pack with Zstandard."""
-    from echo.logs.files import _zstd
+    from echo.logs.files import zstandard
 
-    packed: bytes = _zstd().compress(data)
+    packed: bytes = zstandard().compress(data)
     return packed
 
 
