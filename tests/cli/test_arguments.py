@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Captured = pytest.CaptureFixture[str]
 
-COMMANDS = ("serve", "connect", "ping", "load", "fuzz", "top", "demo")
+COMMANDS = [name for name in app if not name.startswith("-") and name != "logs"]
 LOGS = [f"logs {name}" for name in app["logs"] if not name.startswith("-")]
 # For what takes no word whatever it is.
 WORDS = {"--size": "1-4k", "--proxy-from": "10.0.0.0/8", "--churn": "3"}

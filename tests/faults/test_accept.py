@@ -36,7 +36,7 @@ FATAL = ["EBADF", "EFAULT", "EINVAL", "ENOTSOCK"]
 
 
 def test_every_error_has_its_class() -> None:
-    """The lists here are those of the server."""
+    """What the manual page of accept(2) names, in the lists here, is what the server knows."""
     assert {getattr(errno, name) for name in GONE} == GONE_BEFORE_ACCEPT
     assert {getattr(errno, name) for name in FULL} == OUT_OF_CAPACITY
 

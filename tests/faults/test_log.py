@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import vocabulary
-from tests.faults.peers import echoes, pause
+from tests.faults.peers import echoes
 from tests.faults.test_start import serve
 from tests.process import ROOT
 from tests.waiting import seconds, wait_until
@@ -237,10 +237,11 @@ def test_a_removed_folder(daemon: Start, connect: Peers, tmp_path: Path) -> None
     """Sessions go on without the folder; HUP makes it anew, and the log with it."""
     folder = tmp_path / "logs"
     process = daemon(log=folder / "echo.jsonl")
-    shutil.rmtree(folder)
     process.expect_gaps = True
-    sessions(process, connect, 10)
-    pause(0.2)
+    with process.log.open("rb") as removed:
+        shutil.rmtree(folder)
+        sessions(process, connect, 10)
+        wait_until(lambda: os.pread(removed.fileno(), 1 << 20, 0).count(b"session.closed") == 10)
     process.send(signal.SIGHUP)
     process.wait_for("log.reopened")
     sessions(process, connect, 1)
