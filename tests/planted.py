@@ -175,8 +175,7 @@ def resets_after(count: int) -> Serve:
 
     def serve(sock: socket.socket) -> None:
         left = count
-        while left:
-            data = sock.recv(left)
+        while left and (data := sock.recv(left)):
             sock.sendall(data)
             left -= len(data)
         sock.recv(1)

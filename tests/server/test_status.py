@@ -243,6 +243,12 @@ def log() -> EventList:
 @pytest.fixture
 def status(log: EventList) -> Iterator[StatusServer]:
     """Run a small status server."""
+    with small(log, timeout=5) as server:
+        yield server
+
+
+def small(log: EventList, timeout: float) -> StatusServer:
+    """Return a status server that has room for four."""
     pages = {
         "/": lambda _: Answer(b"hello"),
         "/broken": broken,
@@ -250,8 +256,7 @@ def status(log: EventList) -> Iterator[StatusServer]:
         "/big": lambda _: Answer(BIG),
     }
     address = ("127.0.0.1", 0)
-    with StatusServer(address, pages, log=log, connections=4, timeout=seconds(5)) as server:
-        yield server
+    return StatusServer(address, pages, log=log, connections=4, timeout=seconds(timeout))
 
 
 def unreadable(accept: str) -> Answer:
@@ -275,10 +280,10 @@ def broken(accept: str) -> Answer:
     ids=["silent", "slow", "stuck"],
 )
 def test_clients_that_keep_the_server_waiting_keep_nobody_out(
-    status: StatusServer, log: EventList, begin: bytes, rest: bytes, body: bytes
+    log: EventList, begin: bytes, rest: bytes, body: bytes
 ) -> None:
     """Each new client is served: the oldest that waits yields, and the newest is served."""
-    with ExitStack() as stack:
+    with small(log, timeout=30) as status, ExitStack() as stack:
         socks = []
         for _ in range(20):
             socks.append(stack.enter_context(connect(status)))
