@@ -120,9 +120,10 @@ class StatusPage:
 
 def _left(deadline: Deadline) -> float:
     """Return the seconds that are left; a socket takes a time-out of 0 for "don't block"."""
-    if deadline.expired:
+    left = deadline.left()
+    if not left:
         raise TimeoutError
-    return deadline.left()
+    return left
 
 
 class Poller:

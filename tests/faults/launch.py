@@ -201,6 +201,23 @@ def frozen(_: str) -> None:
     history.History.tick = lambda _: threading.Event().wait()  # type: ignore[assignment, return-value]
 
 
+def unhurried(factor: str) -> None:
+    """Give a stop this many times as long for each thing that may hang."""
+    from echo.cli import serve
+    from echo.server import daemon, listener, server, systemd
+
+    for module, name in (
+        (daemon, "STOP_GRACE"),
+        (daemon, "SHUTDOWN_GRACE"),
+        (listener, "SHUTDOWN_GRACE"),
+        (server, "CUT_GRACE"),
+        (server, "LINE_GRACE"),
+        (serve, "LOG_FLUSH_TIMEOUT"),
+        (systemd, "SEND_TIMEOUT"),
+    ):
+        setattr(module, name, float(factor) * getattr(module, name))
+
+
 # -- hooks ----------------------------------------------------------------------------------
 
 

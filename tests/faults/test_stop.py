@@ -16,14 +16,15 @@ import pytest
 from echo.client import EchoClient, EchoEnded
 from echo.server.signals import Signals
 from tests.faults.peers import Crowd, echoes, fill, pause, read_to_end
-from tests.waiting import wait_until
+from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from tests.faults.peers import Peers, Start
     from tests.process import DaemonProcess
 
-# Beyond the drain's own time, what the daemon takes for itself: the promise is two seconds.
-GRACE = 2.0
+# Beyond the drain's own time, what the daemon takes for itself: the promise is two seconds, and a
+# busy machine takes as long for its own.
+GRACE = seconds(4)
 
 
 def stop(process: DaemonProcess, drain_timeout: float = 1.0) -> int:
@@ -276,7 +277,10 @@ def test_a_stop_among_others_is_heard_once() -> None:
 
 @pytest.mark.once
 def test_with_all_that_can_hang(daemon: Start, connect: Peers, tmp_path: Path) -> None:
-    """A handler, a status port, a manager and a log that hang at once share the two seconds."""
+    """A handler, a status port, a manager and a log that hang at once share the two seconds.
+
+    Here they are ten, so that a busy machine isn't taken for what adds up: 18 seconds.
+    """
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -288,7 +292,7 @@ def test_with_all_that_can_hang(daemon: Start, connect: Peers, tmp_path: Path) -
             *("--drain-timeout", "0", "--status-port", "0", "--log-level", "debug"),
             log=pipe,
             env={"NOTIFY_SOCKET": str(tmp_path / "manager")},
-            fault="deaf+frozen",
+            fault="deaf+frozen+unhurried:5",
             started=False,
         )
         process.ready()
@@ -300,7 +304,7 @@ def test_with_all_that_can_hang(daemon: Start, connect: Peers, tmp_path: Path) -
         with suppress(BlockingIOError):
             while True:
                 other.send(b"no room for more")
-        code = stop(process, 0)
+        code = process.stop(timeout=14)
     os.close(reader)
 
     assert code == 0
