@@ -240,7 +240,7 @@ class EchoClient:
             raise self._late(limited=left < self.timeout)
 
     def _late(self, *, limited: bool) -> EchoTimeout:
-        """Return the error for a wait that was too long: without progress, or beyond `limit`."""
+        """Return the error for a wait that was too long: without progress, or past `limit`."""
         seconds, offset = self._limit
         slow = limited and self.ledger.offset > offset
         limit = seconds if slow and seconds is not None else self.timeout

@@ -60,7 +60,7 @@ class EventLog:
 
     The first of `writers` is the log proper, whose losses `dropped` counts; the others show
     the same lines elsewhere. `level` may change at any time. Nothing is logged after the daemon's
-    `server.stopped`. Whoever holds `lock` holds up every line.
+    `server.stopped`. Every line waits for `lock`.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from echo.logs.times import utc
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-# So many open sessions of the wanted peers are remembered.
+# Open sessions of the wanted peers that are remembered.
 _REMEMBERED = 100_000
 
 

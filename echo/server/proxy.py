@@ -103,7 +103,7 @@ class _Reading:
                 raise _bad("no valid header") from error
 
     def _more(self, want: ProxyProtocolWantRead) -> bytes:
-        """Wait for some of what is wanted, and take no byte beyond it."""
+        """Wait for some of what is wanted, and take not a byte more."""
         most = PROXY_LINE_BYTES if want.want_line else PROXY_HEADER_BYTES
         room = most - len(self._data)
         if room <= 0 or (want.want_bytes or 0) > room:
