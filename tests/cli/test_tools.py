@@ -400,7 +400,7 @@ def test_ctrl_c_ends_fuzz_with_what_it_has_found(first: Serve, code: int, says: 
     def serve(sock: socket.socket) -> None:
         if bytes_seen.is_set():  # a later case: it waits here for its echo
             later.set()
-            planted.never_answers(sock)
+            threading.Event().wait(seconds(60))  # past the client's end of stream, too
         elif sock.recv(1, socket.MSG_PEEK):
             bytes_seen.set()
             first(sock)
