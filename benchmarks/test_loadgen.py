@@ -25,7 +25,7 @@ def swap_two_bytes(number: int, data: bytes) -> bytes:
 
 
 def send_too_much(number: int, data: bytes) -> bytes:
-    """Say one byte more than was said."""
+    """Send one byte more than was received."""
     return data if number != 3 else data + b"!"
 
 

@@ -57,7 +57,9 @@ def render(
     if chars:
         fields = {name: shorten(value, chars) for name, value in fields.items()}
     else:
-        fields = {name: fields[name] for name in HEAD_FIELDS if name in fields}
+        # Short by now, unless an event is no text.
+        head = {name: fields.get(name) for name in HEAD_FIELDS}
+        fields = {name: x for name, x in head.items() if isinstance(x, str | datetime)}
     return render(fields, default, chars // 2)
 
 

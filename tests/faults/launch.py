@@ -202,7 +202,7 @@ def frozen(_: str) -> None:
 
 
 def unhurried(factor: str) -> None:
-    """Give a stop this many times as long for each thing that may hang."""
+    """Allow a stop this many times as long for each thing that may hang."""
     from echo.cli import serve
     from echo.server import daemon, listener, server, systemd
 

@@ -721,6 +721,13 @@ def test_an_event_that_a_processor_fails_on_is_a_dropped_line(
     assert (second["event"], second["count"]) == ("log.dropped", 1)
 
 
+def test_an_event_that_is_no_text_is_bounded_too() -> None:
+    """A list in the place of the event's name is left out where it has no room."""
+    line = render(stamp(None, "info", {"level": "info", "event": ["long"] * 10_000}))
+
+    assert list(json.loads(line)) == ["timestamp", "level"]
+
+
 def test_an_event_that_no_shortening_bounds_keeps_its_head(
     event_log: tuple[EventLog, Memory],
 ) -> None:
