@@ -147,6 +147,10 @@ def test_a_manager_that_reads_nothing_is_no_harm(daemon: Start, manager: Manager
     for count in range(1, 6):
         process.send(signal.SIGHUP)
         process.wait_for("log.reopened", count)
+    process.wait_for("session.closed")
+    for count in range(1, 3):  # then it has told of all that
+        process.send(signal.SIGUSR1)
+        process.wait_for("server.state", count)
     manager.sock.setblocking(False)
     with suppress(BlockingIOError):
         manager.wait_for("nothing")
@@ -161,7 +165,7 @@ def test_a_manager_that_reads_nothing_takes_no_time_of_a_drain(
     daemon: Start, manager: Manager
 ) -> None:
     """Sessions are asked to end before it is told of the stop, however long that takes."""
-    process = daemon(env=environment(manager), fault="stubborn")
+    process = daemon("--drain-timeout", "60", env=environment(manager), fault="stubborn")
     with process.client() as client:
         client.echo(b"hello")
         manager.wait_for("STATUS=1/")
