@@ -142,7 +142,7 @@ def test_records_without_payload_are_silence(
         with suppress(OSError):
             for _ in range(30):  # fewer empty ones than OpenSSL allows, however late they are read
                 peer.sock.sendall(flood.record(peer))
-                pause.wait(seconds(0.07))
+                pause.wait(seconds(0.15))
                 if server.log.named("session.closed"):
                     break
             else:
