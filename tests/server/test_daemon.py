@@ -274,6 +274,6 @@ def listening_backlog(port: int) -> int:
         capture_output=True,
         text=True,
         check=True,
-        timeout=seconds(10),
+        timeout=seconds(60),
     )
     return int(shown.stdout.splitlines()[1].split()[2])

@@ -39,7 +39,7 @@ def test_shutdown_and_the_beginning_of_the_loop_may_come_in_any_order() -> None:
         thread.start()
         server.shutdown()
         server.server_close()
-        thread.join(seconds(10))
+        thread.join(seconds(30))
 
         assert (thread.is_alive(), thread.failure) == (False, None)
         assert server.socket.fileno() == -1

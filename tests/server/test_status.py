@@ -68,7 +68,7 @@ def get(port: int, path: str = "/metrics", **headers: str) -> tuple[int, str, st
     """Ask a status server for a page; give its code, its type and its text."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=seconds(10)) as answer:
+        with urllib.request.urlopen(request, timeout=seconds(30)) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -231,7 +231,7 @@ def test_a_status_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
         flags = ["--port", "0", "--status-port", str(port), "--log-file", str(tmp_path / "log")]
         command = [sys.executable, "-m", "echo", "serve", *flags]
         ended = subprocess.run(
-            command, capture_output=True, check=False, text=True, timeout=seconds(20)
+            command, capture_output=True, check=False, text=True, timeout=seconds(60)
         )
 
     assert ended.returncode == os.EX_UNAVAILABLE
