@@ -27,6 +27,7 @@ from echo.testing import RunningServer, running_server
 from tests.browser import Browser
 from tests.logs.making import Maker
 from tests.process import free_port
+from tests.server.test_followers import exchange
 from tests.server.test_live import QuietLog
 from tests.waiting import seconds, wait_until
 
@@ -112,8 +113,7 @@ def connect(stack: ExitStack, server: RunningServer, data: bytes, ip: str = "") 
     sock.settimeout(seconds(10))
     sock.bind((ip, 0))
     sock.connect(server.address)
-    sock.sendall(data)
-    sock.recv(len(data), socket.MSG_WAITALL)
+    exchange(sock, data)
     return sock
 
 
@@ -205,9 +205,8 @@ def test_bytes_move(browser: Browser, shown: Shown) -> None:
     with ExitStack() as stack:
         sock = connect(stack, shown.server, b"x" * 1000)
 
-        def exchange() -> Any:
-            sock.sendall(b"y" * 5000)
-            sock.recv(5000, socket.MSG_WAITALL)
+        def moving_card() -> Any:
+            exchange(sock, b"y" * 5000)
             return browser.run(
                 "[...document.querySelectorAll('.moving')].map(card => "
                 "['state', 'rate'].map(name => "
@@ -215,14 +214,14 @@ def test_bytes_move(browser: Browser, shown: Shown) -> None:
                 ".find(([state]) => state === 'echoing')"
             )
 
-        state, moving = wait_until(exchange)
+        state, moving = wait_until(moving_card)
         animation = (
             "[...document.querySelectorAll('.moving > .byte')]"
             ".map(byte => getComputedStyle(byte).animationName)[0]"
         )
-        seen = wait_until(lambda: exchange() and browser.run(animation))
+        seen = wait_until(lambda: moving_card() and browser.run(animation))
         browser.prefer(reduced_motion="reduce")
-        still = wait_until(lambda: exchange() and browser.run(animation))
+        still = wait_until(lambda: moving_card() and browser.run(animation))
         label = browser.until(
             "[...document.querySelectorAll('.plot')].map(x => x.ariaLabel)"
             ".find(text => /^Bytes: received .*B\\/s now, at most [1-9]/.test(text))"
