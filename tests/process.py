@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LISTEN = "0A"
+# What holds the ports of `free_port` for this process.
+_claims: list[socket.socket] = []
 ROOT = Path(__file__).parents[1]
 
 
@@ -78,7 +80,7 @@ class DaemonProcess:
         if started:
             with ExitStack() as undo:
                 undo.callback(self.kill)
-                self.started = self.wait_for("server.started")[0]
+                self.started = self.wait_for("server.started", timeout=60)[0]
                 undo.pop_all()
             self.ready()
 
@@ -101,7 +103,7 @@ class DaemonProcess:
 
     def ready(self) -> None:
         """Wait until it listens: its log says where, or else the system knows."""
-        self.port = self.started.get("port") or wait_until(self.listening, 20, "it listens")
+        self.port = self.started.get("port") or wait_until(self.listening, 60, "it listens")
         self.descriptors_at_start = self.descriptors()
 
     # -- its log ------------------------------------------------------------------------
@@ -130,7 +132,7 @@ class DaemonProcess:
         """Return the lines of one event."""
         return [line for line in self.lines() if line["event"] == name]
 
-    def wait_for(self, name: str, count: int = 1, timeout: float = 20) -> list[vocabulary.Line]:
+    def wait_for(self, name: str, count: int = 1, timeout: float = 30) -> list[vocabulary.Line]:
         """Wait until the log has `count` lines of one event."""
 
         def enough() -> list[vocabulary.Line]:
@@ -172,11 +174,11 @@ class DaemonProcess:
         """Send it a signal."""
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 20) -> int:
+    def wait(self, timeout: float = 30) -> int:
         """Wait for its end, and give its exit code."""
         return self.process.wait(seconds(timeout))
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
         """Ask it to stop, and give its exit code."""
         self.send(number)
         return self.wait(timeout)
@@ -236,10 +238,14 @@ def free_port() -> int:
     """Return a port that is free, for a program that can't pick one itself.
 
     It is below those that a system hands out by itself, of which any connection of another test
-    could take it before the program does.
+    could take it before the program does. Other test processes on the machine get other ports.
     """
     for port in random.sample(range(10_000, 32_768), 100):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if sys.platform == "linux":  # a name that this process has until it ends
+                claim = socket.socket(socket.AF_UNIX)
+                _claims.append(claim)
+                claim.bind(f"\0echo-test-port-{port}")
             return port
     raise AssertionError("no port is free")
 
