@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -117,7 +118,7 @@ def test_a_session_that_can_t_be_handed_over() -> None:
 def test_a_drain_that_is_not_over_in_time() -> None:
     """The library's own drain cuts what is left, and says that it had to."""
     with running_server() as running, EchoClient(*running.address) as client:
-        fill(client.sock)
+        fill(client.sock, os.getpid())
         running.log.wait_for("session.accepted")
 
         assert not running.server.drain(0.1)
