@@ -53,7 +53,7 @@ class DaemonProcess:
         self.expect_errors = 0
         self.expect_gaps = False
         # Seconds that it gets to give back what sessions took, once their clients are gone.
-        self.patience = 30.0
+        self.patience = 60.0
         # The launcher of faults keeps no idle threads, so that one left over can be told from them.
         self.spare_threads = 0 if fault else SPARE_THREADS
         self.started: vocabulary.Line = {}

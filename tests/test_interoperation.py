@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Start = Callable[..., DaemonProcess]
 
+# A program may have to be installed first, which waits for other installations.
+pytestmark = pytest.mark.timeout(seconds(400))
+
 PEERS = Path(__file__).parent / "peers"
 MIB = 1024 * 1024
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.debian import need
 from tests.faults.peers import echoes, pause
-from tests.waiting import wait_until
+from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from tests.faults.peers import Peers, Start
@@ -25,6 +25,7 @@ def faketime_library() -> str:
     return str(found[0])
 
 
+@pytest.mark.timeout(seconds(400))  # the library may have to be installed first
 def test_a_clock_that_is_set_back(daemon: Start, connect: Peers, tmp_path: Path) -> None:
     """An hour back in mid-session: it goes on, its time-outs and its duration stay right."""
     offset = tmp_path / "offset"
