@@ -11,6 +11,7 @@ import pytest
 
 from echo import EchoClient, EchoServer
 from echo.logs.lines import render
+from echo.server.watchdog import Watchdog, WatchedThread
 from echo.testing import running_server
 from tests import vocabulary
 from tests.faults.peers import fill
@@ -123,6 +124,41 @@ def test_a_drain_that_is_not_over_in_time() -> None:
 
         assert not running.server.drain(0.1)
         assert running.log.wait_for("session.closed")[0]["reason"] == "cut"
+
+
+class FailingThread(WatchedThread):
+    """A thread that fails, and ends, just after somebody has looked for its failure."""
+
+    def __init__(self) -> None:
+        self._looked = threading.Event()
+        self._found: BaseException | None = None
+        super().__init__("worker", self._fail)
+
+    def _fail(self) -> NoReturn:
+        self._looked.wait(seconds(60))
+        raise LookupError("not here")
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What there was at the look."""
+        found = self._found
+        self._looked.set()
+        self.join(seconds(60))
+        return found
+
+    @failure.setter
+    def failure(self, error: BaseException | None) -> None:
+        self._found = error
+
+
+def test_a_thread_that_fails_during_a_look_has_its_failure_told() -> None:
+    """At the next look, the watchdog says why the thread has ended, not only that it has."""
+    thread = FailingThread()
+    watchdog = Watchdog([thread])
+    thread.start()
+    looks = [watchdog.look() for _ in range(2)]
+
+    assert looks == [None, ("worker", "LookupError: not here")]
 
 
 def test_no_error_is_no_event(server: RunningServer) -> None:
