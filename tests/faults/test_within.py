@@ -11,6 +11,8 @@ import pytest
 
 from echo import EchoClient, EchoServer
 from echo.logs.lines import render
+from echo.logs.sinks import StreamSink
+from echo.logs.writer import LogWriter
 from echo.server.watchdog import Watchdog, WatchedThread
 from echo.testing import running_server
 from tests import vocabulary
@@ -57,6 +59,23 @@ def test_a_value_without_a_text() -> None:
     (line,) = vocabulary.parse(render({"event": "x", "odd": Raising(), "n": 1 << 70}))
 
     assert line["odd"] == "<Raising>"
+
+
+def test_a_log_s_end_outlasts_a_machine_that_stands_still() -> None:
+    """A wait for the writer that is over before the writer has had a processor costs no line."""
+    reader, pipe = os.pipe()
+    log = LogWriter(StreamSink(pipe))
+    waits = iter([lambda _: None])  # as after a machine has stood still for the whole wait
+    join = log.thread.join
+    log.thread.join = lambda timeout: next(waits, join)(timeout)  # type: ignore[method-assign]
+    log.put(b"the last line\n")
+    complete = log.close(timeout=seconds(60))
+    os.close(pipe)
+    with os.fdopen(reader, "rb") as file:
+        written = file.read()
+
+    assert complete
+    assert written == b"the last line\n"
 
 
 class Late:
