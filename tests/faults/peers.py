@@ -49,8 +49,8 @@ class Peers:
 def socket_of(source: str) -> socket.socket:
     """Return a socket that connects from this address.
 
-    Its port is chosen when it connects: bound before, it would have to be one that has been used
-    for no server at all within the last minute, of which other tests may leave none.
+    Its port is chosen when it connects. Chosen now, it would have to be one that no connection has
+    used within the last minute, and other tests may leave none of those.
     """
     sock = socket.socket()
     sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
@@ -145,7 +145,7 @@ class Crowd:
     def connect(self) -> None:
         """Begin all connections at once, then wait until each of them is there."""
         for number in range(self.count):
-            # Of one source address, too few ports could be left by others' tests, and for them.
+            # Of one source address, too few ports could be left by others' tests, or for them.
             sock = socket_of(f"127.0.{number % 8 + 1}.1")
             self.socks.append(sock)
             sock.setblocking(False)

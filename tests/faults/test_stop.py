@@ -305,7 +305,7 @@ def test_with_all_that_can_hang(daemon: Start, connect: Peers, tmp_path: Path) -
             fault="deaf+frozen+unhurried:5",
             started=False,
         )
-        # The first line says which of its two ports is which; nothing else is read.
+        # The first line says which of its two ports is for sessions; no other line is read.
         wait_until(lambda: select.select((reader,), (), (), 0)[0])
         process.started = json.loads(os.read(reader, 4096).partition(b"\n")[0])
         process.ready()
