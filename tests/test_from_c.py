@@ -122,7 +122,7 @@ def test_a_silent_client_keeps_nobody_waiting() -> None:
 
 def test_a_nul_is_a_byte_like_any_other() -> None:
     """Nothing is cut off at a NUL, wherever it is."""
-    with running_server() as server, EchoClient(*server.address) as client:
+    with running_server() as server, EchoClient(*server.address, timeout=seconds(60)) as client:
         assert client.echo(b"\0before\0after\0") == b"\0before\0after\0"
 
 
@@ -130,7 +130,7 @@ def test_a_length_in_the_data_is_only_data() -> None:
     """No number that a client sends says how much is read: the buffer's own size does."""
     hostile = b"\xff\xff\xff\xff" + b"x" * 1000
     with running_server(limits=Limits(buffer_size=16), log_payload=True) as server:
-        with EchoClient(*server.address) as client:
+        with EchoClient(*server.address, timeout=seconds(60)) as client:
             echo = client.echo(hostile)
         reads = [data["bytes"] for data in server.log.named("session.data")]
 

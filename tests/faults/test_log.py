@@ -102,7 +102,7 @@ def test_nothing_follows_the_last_line(daemon: Start, pipe: Pipe, connect: Peers
 def queued(process: DaemonProcess) -> int:
     """Return how many lines wait to be written."""
     url = f"http://127.0.0.1:{process.started['status_port']}/metrics"
-    with urllib.request.urlopen(url, timeout=seconds(10)) as page:
+    with urllib.request.urlopen(url, timeout=seconds(60)) as page:
         (count,) = re.findall(r"^echod_log_queue_length (\d+)", page.read().decode(), re.MULTILINE)
         return int(count)
 

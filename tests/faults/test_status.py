@@ -114,7 +114,7 @@ def test_a_status_listener_that_is_shut_from_outside_ends_the_daemon(tmp_path: P
     """A daemon without health says so and ends with a code, as one that is deaf does."""
     with listening() as sock, listening() as status, ExitStack() as stack:
         process = stack.enter_context(activated(tmp_path, {"status": status, "echo": sock}))
-        with EchoClient(*sock.getsockname(), timeout=seconds(20)) as client:
+        with EchoClient(*sock.getsockname(), timeout=seconds(60)) as client:
             client.echo(b"hello")
         status.shutdown(socket.SHUT_RDWR)
         ended = outcome(process)

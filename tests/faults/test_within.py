@@ -47,7 +47,7 @@ def test_a_logger_that_raises() -> None:
     """A log that fails costs no session anything, and its failures are counted."""
     with running_server(server_class=RaisingServer) as running:
         for data in (b"hello", b"again"):
-            with EchoClient(*running.address) as client:
+            with EchoClient(*running.address, timeout=seconds(60)) as client:
                 assert client.echo(data) == data
                 client.finish()
 
@@ -108,12 +108,12 @@ def test_a_session_that_is_cut_before_its_thread_has_begun() -> None:
     """It leaves no line at all, and its socket is closed when the thread comes too late."""
     with running_server() as running:
         threads = late(running.server)
-        with EchoClient(*running.address) as client:
-            threads.came.wait(seconds(10))
+        with EchoClient(*running.address, timeout=seconds(60)) as client:
+            threads.came.wait(seconds(60))
             running.server.drain(0)
             threads.jobs[0]()
             end = client.sock
-            end.settimeout(seconds(10))
+            end.settimeout(seconds(60))
 
             assert end.recv(1) == b""
     assert [line["event"] for line in running.events] == []
@@ -124,11 +124,11 @@ def test_a_session_that_can_t_be_handed_over() -> None:
     """Its peer gets an end of stream, its slot is free, and the log has the reason."""
     with running_server() as running:
         late(running.server, OSError("no thread of any kind"))
-        with EchoClient(*running.address) as client:
-            client.sock.settimeout(seconds(10))
+        with EchoClient(*running.address, timeout=seconds(60)) as client:
+            client.sock.settimeout(seconds(60))
 
             assert client.sock.recv(1) == b""
-        (error,) = running.log.wait_for("server.error")
+        (error,) = running.log.wait_for("server.error", timeout=seconds(60))
         active = running.server.slots.active
 
     assert error["error"] == "OSError: no thread of any kind"
@@ -137,12 +137,12 @@ def test_a_session_that_can_t_be_handed_over() -> None:
 
 def test_a_drain_that_is_not_over_in_time() -> None:
     """The library's own drain cuts what is left, and says that it had to."""
-    with running_server() as running, EchoClient(*running.address) as client:
+    with running_server() as running, EchoClient(*running.address, timeout=seconds(60)) as client:
         fill(client.sock, os.getpid())
-        running.log.wait_for("session.accepted")
+        running.log.wait_for("session.accepted", timeout=seconds(60))
 
         assert not running.server.drain(0.1)
-        assert running.log.wait_for("session.closed")[0]["reason"] == "cut"
+        assert running.log.wait_for("session.closed", timeout=seconds(60))[0]["reason"] == "cut"
 
 
 class FailingThread(WatchedThread):
