@@ -39,6 +39,9 @@ BATCH_BYTES = 256 * 1024
 BATCH_PAUSE = 0.05
 # Seconds until a write that failed is tried again.
 RETRY_PAUSE = 1.0
+# `close` waits for the thread in this many steps. One single wait may be over because the machine
+# stood still, or was too busy, and the thread has not run at all.
+CLOSE_STEPS = 20
 
 
 class LogWriter:
@@ -122,7 +125,8 @@ class LogWriter:
         A sink that blocks for longer keeps its thread, which ends with the process.
         """
         self.finish()
-        self.thread.join(timeout)
+        for _ in range(CLOSE_STEPS):
+            self.thread.join(timeout / CLOSE_STEPS)
         with self._lock:
             self.dropped += len(self._queue) + self._batch.count(b"\n", self._written)
             self._queue.clear()
