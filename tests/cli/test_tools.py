@@ -202,7 +202,7 @@ def test_load_as_json_has_its_keys(server: RunningServer, capsys: Output) -> Non
 
 def test_a_mismatch_is_shown(capsys: Output) -> None:
     """The first one, with its offset, what was due and what came; exit code 1."""
-    with planted.planted(planted.flips_one_in_a_thousand()) as address:
+    with planted.planted(planted.flips_one_in(1000)) as address:
         code = run("load", address, "--duration", "0.5", "--json")
     shown = capsys.readouterr()
 

@@ -126,7 +126,7 @@ def test_a_name_and_ipv6_are_reached(host: str, listening: str) -> None:
 
 def test_one_byte_in_a_thousand_replies_is_found() -> None:
     """A flipped bit is a mismatch, shown with what was due; the other sessions go on."""
-    with planted.planted(planted.flips_one_in_a_thousand()) as address:
+    with planted.planted(planted.flips_one_in(1000)) as address:
         load = loaded(address, sessions=4, duration=seconds(1))
 
     assert load.exchanges > 1000
