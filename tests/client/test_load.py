@@ -19,6 +19,7 @@ from tests import planted
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from typing import Any
 
@@ -31,9 +32,15 @@ if TYPE_CHECKING:
 class LongLoad(Load):
     """A load whose time is not over before `enough`, however slow this machine is."""
 
-    def __init__(self, *address: Any, enough: Enough = lambda _: True, **plan: Any) -> None:
+    def __init__(
+        self,
+        *address: Any,
+        enough: Enough = lambda _: True,
+        tls: ssl.SSLContext | None = None,
+        **plan: Any,
+    ) -> None:
         plan = {"duration": 0.15, "timeout": seconds(30), **plan}
-        super().__init__(*address, LoadPlan(**plan))
+        super().__init__(*address, LoadPlan(**plan), tls=tls)
         self._enough = enough
 
     def _wanted(self, now: int) -> bool:
