@@ -11,10 +11,13 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from echo.client import EchoClient
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import pytest
 
     Serve = Callable[[socket.socket], None]
 
@@ -104,20 +107,36 @@ def drops_nul(sock: socket.socket) -> None:
         sock.sendall(data.replace(b"\0", b""))
 
 
-def loses_after_half_close(sock: socket.socket) -> None:
-    """Answer when it is quiet, and not at all once the peer has ended its stream."""
-    held = b""
-    sock.settimeout(0.01)
-    while True:
-        try:
-            data = sock.recv(READ)
-        except TimeoutError:
-            sock.sendall(held)
-            held = b""
-            continue
-        if not data:
-            return
-        held += data
+def loses_after_half_close(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Answer once the client waits for that, and not at all once it has ended its stream.
+
+    The client itself says that it waits: a server that judges by a pause takes a slow machine for
+    a client that waits.
+    """
+    waiting: set[int] = set()
+    receive = EchoClient.receive
+
+    def waits(client: EchoClient, count: int) -> bytes:
+        waiting.add(client.sock.getsockname()[1])
+        return receive(client, count)
+
+    def serve(sock: socket.socket) -> None:
+        held, port = b"", sock.getpeername()[1]
+        sock.settimeout(0.005)
+        while True:
+            try:
+                data = sock.recv(READ)
+            except TimeoutError:
+                if port in waiting:
+                    sock.sendall(held)
+                    held = b""
+                continue
+            if not data:
+                return
+            held += data
+
+    monkeypatch.setattr(EchoClient, "receive", waits)
+    return serve
 
 
 def breaks_beyond_4096(sock: socket.socket) -> None:

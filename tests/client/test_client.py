@@ -36,7 +36,7 @@ def one_session(serve: Serve) -> Iterator[tuple[str, int]]:
             serve(sock)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(seconds(10))
+        listener.settimeout(seconds(60))  # the client may be a process that has to start
         thread = threading.Thread(target=accept)
         OVER.clear()
         thread.start()

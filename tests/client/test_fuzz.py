@@ -59,9 +59,9 @@ def test_dropped_nul_bytes_are_found() -> None:
     assert finding.case.payload == b"\0"
 
 
-def test_a_loss_after_a_half_close_is_found() -> None:
+def test_a_loss_after_a_half_close_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest case is one byte and a half-close at once."""
-    finding = found(planted.loses_after_half_close)
+    finding = found(planted.loses_after_half_close(monkeypatch))
 
     assert len(finding.case.payload) == 1
     assert finding.case.half_close

@@ -130,7 +130,8 @@ def test_connections_that_end_before_their_handshake_are_counted(authority: Auth
 
 
 @pytest.mark.parametrize(
-    "command", [["ping", "--count", "2", "--interval", "0"], ["load", "--duration", "0.2"]]
+    "command",
+    [["ping", "--count", "2", "--interval", "0"], ["load", "--duration", "0.2", "--timeout", "30"]],
 )
 def test_the_commands_take_the_flags(
     server: RunningServer,
