@@ -200,7 +200,7 @@ class Terminal:
     def end(self) -> int:
         """Wait for its end, and give its exit code."""
         code = self.process.wait(seconds(60))
-        self._reader.join(seconds(10))
+        self._reader.join(seconds(60))
         os.close(self.master)
         return code
 
