@@ -312,6 +312,22 @@ def test_what_was_never_begun_has_waited() -> None:
     assert p50 > 300
 
 
+def test_a_short_load_has_its_first_exchange() -> None:
+    """However late the first session is free, the server is asked once."""
+    pause = threading.Event()
+
+    class Late(Load):
+        def is_free(self, session: LoadSession) -> None:
+            pause.wait(self.plan.duration * 2)
+            super().is_free(session)
+
+    with running_server() as server:
+        load = Late(*server.address, LoadPlan(sessions=1, duration=0.05, timeout=seconds(30)))
+        load.run()
+
+    assert (load.exchanges, troubles(load)) == (1, {})
+
+
 def test_a_slow_rate_has_its_first_exchange() -> None:
     """The slowest rate is one exchange; its session ends when there are no more."""
     with running_server() as server:
