@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once  # the search is hypothesis's
 
 
+@pytest.fixture(autouse=True)
+def _time_to_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a slow machine get to the smallest case, too."""
+    monkeypatch.setattr("echo.client.fuzz.SHRINK_TIMEOUT", seconds(600))
+
+
 def found(serve: Serve, *, deadline: float = 10, **options: int) -> FailedCase:
     """Fuzz a planted server, and give what is found."""
     with planted.planted(serve) as address:
