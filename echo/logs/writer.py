@@ -46,8 +46,8 @@ class LogWriter:
 
     `put` never blocks and never raises. `dropped` counts the lines that found no room, or
     that could not be written before `close`. `thread` ends with `close` only: while the sink
-    fails, with whatever exception, the lines wait. Several writers that get the same lines share
-    one `lock`, so that their own lines are in the order of their times, too.
+    fails, with whatever exception, the lines wait, and `problem` says why. Several writers that get
+    the same lines share one `lock`, so that their own lines are in the order of their times, too.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class LogWriter:
     ) -> None:
         self.capacity = capacity
         self.dropped = 0
+        self.problem: str | None = None
         self._sink = sink
         self._queue: deque[bytes] = deque()
         self._queued = 0  # bytes
@@ -152,7 +153,9 @@ class LogWriter:
             try:
                 self._reopen()
                 self._write_all()
-            except Exception:  # noqa: BLE001 - nothing but `close` may end this thread
+                self.problem = None
+            except Exception as error:  # noqa: BLE001 - nothing but `close` may end this thread
+                self.problem = getattr(error, "strerror", None) or str(error)
                 self._work.set()
                 if not last:
                     self._hurry.wait(RETRY_PAUSE)

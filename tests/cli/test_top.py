@@ -174,6 +174,10 @@ def test_refusals_and_lost_lines_are_a_warning() -> None:
     before = snapshot(1.0, refused=5, log_dropped=2)
     now = snapshot(2.0, refused=9, log_dropped=2).since(before)
 
+    failing = snapshot(1.0)
+    failing.server["log_problem"] = "No space left on device"
+
+    assert drawn(Control(failing))[4] == "LOG CAN'T BE WRITTEN: No space left on device"
     assert drawn(Control(before))[4] == "LOG LINES LOST 2"
     assert drawn(Control(now))[4] == "REFUSING 4/s  LOG LINES LOST 2"
 

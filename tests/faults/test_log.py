@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -107,6 +108,14 @@ def queued(process: DaemonProcess) -> int:
         return int(count)
 
 
+def problem(process: DaemonProcess) -> str | None:
+    """Return why the log can't be written."""
+    url = f"http://127.0.0.1:{process.started['status_port']}/sessions"
+    with urllib.request.urlopen(url, timeout=seconds(10)) as page:
+        found: str | None = json.load(page)["server"]["log_problem"]
+        return found
+
+
 def test_a_full_disk(daemon: Start, connect: Peers) -> None:
     """A log that takes nothing at all: sessions echo as ever, and the stop is a success."""
     process = daemon(log=Path("/dev/full"), started=False, fault="queue:20000")
@@ -133,11 +142,13 @@ def test_a_disk_that_is_full_for_a_while(
     disk: Path, daemon: Start, connect: Peers, hup: bool
 ) -> None:
     """Lines wait, none is torn or lost, and they are written when there is room again."""
-    process = daemon(log=disk / "echo.jsonl")
+    process = daemon("--status-port", "0", log=disk / "echo.jsonl")
     filler = disk / "filler"
     fill_up(filler)
     sessions(process, connect, 60)
     wait_until(lambda: full(disk))
+    wait_until(lambda: problem(process))
+    assert problem(process) == "No space left on device"
     if hup:  # it does not help, and does no harm
         process.send(signal.SIGHUP)
     filler.unlink()
@@ -145,6 +156,7 @@ def test_a_disk_that_is_full_for_a_while(
 
     assert len(closed) == 60
     assert process.events("log.dropped") == []
+    assert wait_until(lambda: problem(process) is None)
     process.check_and_stop()
 
 

@@ -57,6 +57,7 @@ class QuietLog:
     """A log that has lost three lines."""
 
     dropped = 3
+    problem = None
 
 
 def snapshot(server: RunningServer) -> Snapshot:

@@ -377,6 +377,7 @@ def test_refusals_and_lost_lines_are_a_warning(
     """A warning says how many, why, and when; clients are listed with their refusals."""
     found = json.loads(many(3).body)
     found["totals"] |= {"refused": 12, "log_dropped": 4}
+    found["server"]["log_problem"] = "No space left on device"
     found["refused"] = {"by_reason": {"max_sessions_per_peer": 12}, "by_peer": {"192.0.2.9": 12}}
     found["server"]["uptime_s"] = uptime
     found["history"] = [[at, 1, 0, 0, 5, refused] for at, refused in points]
@@ -390,6 +391,7 @@ def test_refusals_and_lost_lines_are_a_warning(
 
     assert warnings.splitlines() == [
         f"12 connections refused (max_sessions_per_peer 12): {when}.",
+        "The log can't be written (No space left on device). Its lines wait until it can.",
         "4 log lines lost: the disk is full or the log can't keep up.",
     ]
     assert "192.0.2.9" in clients

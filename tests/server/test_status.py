@@ -45,6 +45,7 @@ class QuietLog:
     """A log that has lost three lines and has two to write."""
 
     dropped = 3
+    problem = None
     queue_length = 2
 
 
@@ -105,6 +106,7 @@ def test_the_metrics_are_the_server_s_state() -> None:
     assert after["echod_session_duration_seconds_bucket", "+Inf"] == 2
     assert after["echod_session_duration_seconds_sum", ""] > 0
     assert after["echod_log_dropped_total", ""] == 3
+    assert after["echod_log_failing", ""] == 0
     assert after["echod_log_queue_length", ""] == 2
     assert after["echod_build_info", ""] == 1
     assert after["process_open_fds", ""] > 0
