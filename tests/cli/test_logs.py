@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Captured = pytest.CaptureFixture[str]
 
+# Work for the processor: where many tests run at once, it takes a multiple of its time.
+pytestmark = pytest.mark.timeout(seconds(300))
 ECHOD = [sys.executable, "-m", "echo", "logs"]
 NEEDS_EXTRA = {
     *(f"echo.logs.{name}" for name in ("database", "figures", "page", "promises", "sql")),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     Start = Callable[..., DaemonProcess]
 
-pytestmark = pytest.mark.long  # what is deployed is one thing, whatever the Python
+# What is deployed is one thing, whatever the Python. Several waits may be long on a busy machine.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(seconds(300))]
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 NAMES = ("ONE", "TWO", "THREE")

@@ -22,10 +22,13 @@ from echo.logs.files import LogFile, log_files, log_of, open_all
 from echo.logs.follower import Follower
 from echo.logs.reader import KINDS, LINE_BYTES, SanitizedLines
 from echo.logs.tables import NEEDED
+from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+# Work for the processor: where many tests run at once, it takes a multiple of its time.
+pytestmark = pytest.mark.timeout(seconds(300))
 EVENT = (
     b'{"timestamp":"2026-01-31T10:00:00.000001Z","level":"info","event":"log.reopened","path":"x"}'
 )

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Captured = pytest.CaptureFixture[str]
 
+# Work for the processor: where many tests run at once, it takes a multiple of its time.
+pytestmark = pytest.mark.timeout(seconds(300))
 ECHOD = [sys.executable, "-m", "echo", "logs"]
 
 

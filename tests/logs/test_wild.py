@@ -25,12 +25,16 @@ from echo.logs.promises import Audit, audit
 from echo.logs.reader import read_lines
 from tests.logs import shipping
 from tests.logs.making import BEGIN, Maker
+from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Line = tuple[int, str]
     Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+# Work for the processor: where many tests run at once, it takes a multiple of its time.
+pytestmark = pytest.mark.timeout(seconds(300))
 
 
 def audited(paths: Sequence[Path]) -> Audit:
