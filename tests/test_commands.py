@@ -26,10 +26,13 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("connect :{port}", "hello"),
-        ("ping -c 1 :{port}", "1 sent, 1 received, 0 lost (0%)"),
-        ("load :{port} --duration 100ms", "exchanges"),
-        ("fuzz :{port} --max-size 1k --max-examples 4", "every echo came back right"),
+        ("connect :{port} --timeout {wait}", "hello"),
+        ("ping -c 1 :{port} --timeout {wait}", "1 sent, 1 received, 0 lost (0%)"),
+        ("load :{port} --duration 100ms --timeout {wait}", "exchanges"),
+        (
+            "fuzz :{port} --max-size 1k --max-examples 4 --deadline {wait}",
+            "every echo came back right",
+        ),
         ("top http://127.0.0.1:{status}", "loop "),
         ("demo --fast", "One echo server"),
         ("logs show {log}", "server.started"),
@@ -38,13 +41,18 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]
 )
 def test_a_command_does_its_work(line: str, shown: str, process: DaemonProcess) -> None:
     """It ends with exit code 0, its answer on stdout and nothing on stderr."""
-    places = {"port": process.port, "status": process.started["status_port"], "log": process.log}
+    words = {
+        "port": process.port,
+        "status": process.started["status_port"],
+        "log": process.log,
+        "wait": seconds(60),
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "echo", *line.format(**places).split()],
+        [sys.executable, "-m", "echo", *line.format(**words).split()],
         input="hello\n",
         capture_output=True,
         text=True,
-        timeout=seconds(60),
+        timeout=seconds(100),
         check=False,
     )
 

@@ -71,7 +71,7 @@ class LogDatabase:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="echod-logs-"))
+            folder = stack.enter_context(_temporary_folder())
             self.connection = stack.enter_context(
                 duckdb.connect(":memory:", config=_config(folder))
             )
@@ -212,6 +212,16 @@ _SETTINGS = (
     *("TimeZone = 'UTC'", "enable_progress_bar = false"),
     "nested_loop_join_threshold = 1000",
 )
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that is removed at the end of its `with` block, or when it is garbage.
+
+    INT strikes the main thread only: there, between the making and the note to remove it, it
+    would leave the folder behind.
+    """
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        return maker.submit(tempfile.TemporaryDirectory, prefix="echod-logs-").result()
 
 
 def _config(folder: str) -> dict[str, Any]:

@@ -185,9 +185,10 @@ class LogWriter:
 
     def _reopen(self) -> None:
         """Open the sink again if that was asked for, between the lines before and after."""
-        path, self._reopening = self._reopening, None
+        path = self._reopening
         if path is None:
             return
+        self._reopening = None  # only where one was asked for: one may be at this very moment
         with suppress(Exception):  # it is tried again, in the new file
             self._write_all()
         event, fields = LOG_REOPENED, {"path": str(path)}

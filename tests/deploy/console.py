@@ -66,7 +66,7 @@ class Console:
         self._serving.append((command, process))
         if then:
             self._do(then.replace("$!", str(process.pid)))
-        wait_until(lambda: _starts() > before or process.poll() is not None, 20, command)
+        wait_until(lambda: _starts() > before or process.poll() is not None, 60, command)
 
     def _do(self, command: str) -> None:
         done = subprocess.run(
@@ -76,7 +76,7 @@ class Console:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=seconds(20),
+            timeout=seconds(60),
         )
         self.results.append((command, done.returncode, done.stdout))
 
@@ -85,7 +85,7 @@ class Console:
         for command, process in self._serving:
             early = process.poll() is not None
             process.terminate()
-            said, _ = process.communicate(timeout=seconds(20))
+            said, _ = process.communicate(timeout=seconds(60))
             self.results.append((command, None if early else process.returncode, said))
         self._serving.clear()
 

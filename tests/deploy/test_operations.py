@@ -55,12 +55,13 @@ def run(folder: Path) -> list[Result]:
         capture_output=True,
         check=False,
         text=True,
-        timeout=seconds(100),
+        timeout=seconds(250),
     )
     assert done.returncode == 0, done.stderr
     return [(command, code, said) for command, code, said in json.loads(done.stdout)]
 
 
+@pytest.mark.timeout(seconds(300))
 def test_every_command_that_can_be_run_does_what_the_page_says(tmp_path: Path) -> None:
     """Each ends with success, a server when it is asked to; what is shown is there."""
     for program in PROGRAMS:

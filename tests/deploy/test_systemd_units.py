@@ -160,18 +160,20 @@ def test_it_runs_within_what_its_unit_allows(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
     ) as process:
         log = tmp_path / "echo.jsonl"
-        wait_until(lambda: (log.exists() and log.read_bytes()) or process.poll() is not None, 20)
+        wait_until(
+            lambda: (log.exists() and b"\n" in log.read_bytes()) or process.poll() is not None, 60
+        )
         assert process.poll() is None, process.communicate()[1]
         facts = json.loads(log.read_bytes().splitlines()[0])
-        with EchoClient("127.0.0.1", facts["port"], timeout=seconds(20)) as client:
+        with EchoClient("127.0.0.1", facts["port"], timeout=seconds(60)) as client:
             assert client.echo(b"hello") == b"hello"
             client.finish()
         address = f"http://127.0.0.1:{facts['status_port']}/metrics"
-        with urllib.request.urlopen(address, timeout=seconds(10)) as answer:
+        with urllib.request.urlopen(address, timeout=seconds(60)) as answer:
             metrics = answer.read()
         processors = os.sched_getaffinity(facts["pid"])
         os.kill(facts["pid"], signal.SIGTERM)
-        _, said = process.communicate(timeout=seconds(20))
+        _, said = process.communicate(timeout=seconds(60))
 
     assert b"echod_received_bytes_total 5.0" in metrics
     assert b"process_open_fds" in metrics

@@ -25,13 +25,13 @@ DAY = 86_400
 
 
 class Maker:
-    """Makes about `events` lines for about `runs` daemons."""
+    """Makes about `events` lines for about `runs` daemons, of which the first starts at `begin`."""
 
-    def __init__(self, events: int, runs: int = 5, seed: int = 1) -> None:
+    def __init__(self, events: int, runs: int = 5, seed: int = 1, begin: float = BEGIN) -> None:
         self.random = random.Random(seed)
         self.each = events // runs
         self.runs = runs
-        self.now = BEGIN
+        self.now = begin
         self.pace = 14 * DAY / max(events, 1)
 
     def lines(self) -> Iterator[str]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Captured = pytest.CaptureFixture[str]
 
+# Work for the processor: where many tests run at once, it takes a multiple of its time.
+pytestmark = pytest.mark.timeout(seconds(300))
 ECHOD = [sys.executable, "-m", "echo", "logs"]
 
 
@@ -149,11 +151,11 @@ def test_follow_shows_a_session_once_it_is_large_enough(
         process.wait_for("session.closed")
         with process.client() as client:
             client.echo(b"x")
-            wait_until(lambda: "session.data" in (tmp_path / "followed").read_text(), 20)
+            wait_until(lambda: "session.data" in (tmp_path / "followed").read_text(), 60)
             text = (tmp_path / "followed").read_text()
     finally:
         following.terminate()
-        following.wait(seconds(20))
+        following.wait(seconds(60))
     (probe,) = process.events("session.closed")[:1]
 
     assert [line.split()[3] for line in text.splitlines()] == [

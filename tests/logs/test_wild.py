@@ -24,13 +24,17 @@ from echo.logs.files import LogFile, open_all
 from echo.logs.promises import Audit, audit
 from echo.logs.reader import read_lines
 from tests.logs import shipping
-from tests.logs.making import Maker
+from tests.logs.making import BEGIN, Maker
+from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Line = tuple[int, str]
     Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+# Work for the processor: where many tests run at once, it takes a multiple of its time.
+pytestmark = pytest.mark.timeout(seconds(300))
 
 
 def audited(paths: Sequence[Path]) -> Audit:
@@ -44,9 +48,11 @@ def breaches(found: Audit) -> set[tuple[str, str, int]]:
     return {(f.kind, Path(f.file).name, f.line) for f in found.breaches}
 
 
-def lines_of(events: int = 200, runs: int = 3, seed: int = 1, first: int = 0) -> list[Line]:
+def lines_of(
+    events: int = 200, runs: int = 3, seed: int = 1, first: int = 0, begin: float = BEGIN
+) -> list[Line]:
     """Return the lines of daemons that follow each other, with numbers from `first` on."""
-    return [(first + n, text) for n, text in enumerate(Maker(events, runs, seed).lines())]
+    return [(first + n, text) for n, text in enumerate(Maker(events, runs, seed, begin).lines())]
 
 
 def stamp(line: Line) -> str:
@@ -122,7 +128,8 @@ def logs(draw: Draw) -> list[list[Line]]:
     seeds = st.integers(1, 50)
     runs = st.integers(1, 3)
     one = lines_of(150, draw(runs), draw(seeds))
-    two = lines_of(150, draw(runs), draw(seeds) + 50, first=10_000)
+    # Had both started in the same microsecond, a stop's uptime wouldn't tell whose it is.
+    two = lines_of(150, draw(runs), draw(seeds) + 50, first=10_000, begin=BEGIN + 3600)
     return draw(  # type: ignore[no-any-return]
         st.sampled_from(
             [[one], [one, two], [one + two], [two + one], [sorted(one + two, key=stamp)]]
