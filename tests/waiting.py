@@ -22,7 +22,7 @@ def seconds(count: float) -> float:
     return count * UNIT
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 30, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 60, what: str = "") -> T:
     """Return the first true value of `condition`; fail after `timeout` scaled seconds without one.
 
     It looks a hundred times a second, so it is for what can't be waited for in a better way:
