@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -219,7 +220,8 @@ def test_a_server_that_goes_away_is_refused() -> None:
     def refused_twice(load: Load) -> bool:
         return load.failures[FailureKind.REFUSED] >= 2
 
-    with running_server() as server:
+    # At an address of its own no other test's server is given the port meanwhile.
+    with running_server(host="127.0.0.3" if sys.platform == "linux" else "127.0.0.1") as server:
         load = LongLoad(*server.address, enough=refused_twice, sessions=2)
         thread = threading.Thread(target=load.run, daemon=True)
         thread.start()
