@@ -54,8 +54,8 @@ def test_a_hundred_clients_with_64_descriptors(daemon: Start, connect: Peers) ->
         later.append(echoes(sock))
         sock.close()  # the last of them may be more than there is room for at once
     process.wait_for("session.closed", 100)
+    (again,) = process.wait_for("accept.resumed")
     (full,) = process.events("accept.exhausted")
-    (again,) = process.events("accept.resumed")
 
     assert 0 < len(served) < FEW
     assert all(answers)
