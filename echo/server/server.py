@@ -68,7 +68,7 @@ MOST_PEERS = 1000
 # Seconds that session threads get to end by themselves after a cut, and then those that are
 # at their last line already.
 CUT_GRACE = 0.6
-LINE_GRACE = 0.2
+LINE_GRACE = 0.5
 
 
 class EchoServer(ListeningServer):
