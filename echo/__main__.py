@@ -28,9 +28,10 @@ def _run(*, serving: bool) -> int:
     if serving or usual is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(0 if serving else 130))
     if serving:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)  # the daemon has nothing to reopen yet
+        # The last of them: from when the system shows that it is caught, none does any harm.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from echo.cli import main as run
 
     if not serving:

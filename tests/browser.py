@@ -14,6 +14,7 @@ import json
 import os
 import select
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from echo.deadline import Deadline
@@ -39,6 +40,7 @@ class Browser:
         self._buffer = b""
         self._number = 0
         self._session = ""
+        self._loaded = ""  # the last document that was loaded whole
         theirs_in, self._to = os.pipe()
         self._from, theirs_out = os.pipe()
         self.process = _start(folder, theirs_in, theirs_out)
@@ -49,6 +51,7 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
+        self.ask("Page.setLifecycleEventsEnabled", enabled=True)
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """Have one thing done, and give the answer."""
@@ -56,7 +59,9 @@ class Browser:
         message = {"id": self._number, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
-        os.write(self._to, json.dumps(message).encode() + b"\0")
+        left = memoryview(json.dumps(message).encode() + b"\0")
+        while left:
+            left = left[os.write(self._to, left) :]
         while (answer := self._read()).get("id") != self._number:
             self._notice(answer)
         assert "error" not in answer, answer
@@ -64,7 +69,7 @@ class Browser:
         return found
 
     def _read(self) -> dict[str, Any]:
-        deadline = Deadline(seconds(30))
+        deadline = Deadline(seconds(90))
         while b"\0" not in self._buffer:
             assert select.select([self._from], [], [], deadline.left())[0], "no answer in time"
             chunk = os.read(self._from, 1 << 20)
@@ -77,6 +82,8 @@ class Browser:
     def _notice(self, event: dict[str, Any]) -> None:
         if event.get("method") in {"Runtime.exceptionThrown", "Log.entryAdded"}:
             self.problems.append(json.dumps(event["params"]))
+        if event.get("method") == "Page.lifecycleEvent" and event["params"]["name"] == "load":
+            self._loaded = event["params"]["loaderId"]
 
     # -- what a reader does ---------------------------------------------------------------
 
@@ -84,8 +91,9 @@ class Browser:
         """Go to a page, in a window of this size."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.ask("Emulation.setDeviceMetricsOverride", **size)
-        self.ask("Page.navigate", url=url)
-        wait_until(lambda: self.run("document.readyState") == "complete", 20, "it is loaded")
+        document = self.ask("Page.navigate", url=url)["loaderId"]
+        while self._loaded != document:  # the one before may answer until it has gone
+            self._notice(self._read())
 
     def prefer(self, **features: str) -> None:
         """Have the reader's wishes, such as `color_scheme="dark"`."""
@@ -103,7 +111,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def until(self, script: str, timeout: float = 15) -> Any:
+    def until(self, script: str, timeout: float = 30) -> Any:
         """Wait until an expression in the page is true, and give its value."""
         return wait_until(lambda: self.run(script), timeout, script)
 
@@ -126,12 +134,11 @@ class Browser:
     def close(self) -> None:
         """End the browser."""
         os.close(self._to)  # upon which it ends
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds(10))
-        finally:
-            self.process.kill()
-            self.process.wait()
-            os.close(self._from)
+        self.process.kill()
+        self.process.wait()
+        os.close(self._from)
 
 
 def _start(folder: Path, reads: int, writes: int) -> subprocess.Popen[bytes]:

@@ -8,6 +8,7 @@ skipped.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import subprocess
@@ -68,9 +69,12 @@ def need(program: str) -> str:
 
 def _install(*words: str) -> None:
     install = ("install", "-y", "-qq", "--no-install-recommends", *words)
-    if _apt_get(*install):
-        _apt_get("update", "-qq")
-        _apt_get(*install)
+    with (Path(tempfile.gettempdir()) / "echo-test-apt.lock").open("w") as lock:
+        # Test runs side by side wait for each other: apt-get doesn't for its list of packages.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _apt_get(*install):
+            _apt_get("update", "-qq")
+            _apt_get(*install)
 
 
 @cache
@@ -104,7 +108,7 @@ def _script(folder: Path, binary: Path) -> str:
 
 
 def _apt_get(*arguments: str) -> int:
-    # Test runs side by side wait for each other instead of going without.
+    # Whoever else installs something is waited for, too.
     return subprocess.run(
         ["apt-get", "-o", "DPkg::Lock::Timeout=120", *arguments],
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},

@@ -11,14 +11,19 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from echo.client import EchoClient
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import pytest
+
     Serve = Callable[[socket.socket], None]
 
 READ = 65536
+# Set once the test has done with its server: what a server does until then can't end too early.
+OVER = threading.Event()
 
 
 @contextmanager
@@ -41,10 +46,14 @@ def planted(serve: Serve) -> Iterator[tuple[str, int]]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        OVER.clear()
         thread.start()
-        yield server.server_address[:2]  # type: ignore[misc]
-        server.shutdown()
-        thread.join(seconds(10))
+        try:
+            yield server.server_address[:2]  # type: ignore[misc]
+        finally:
+            OVER.set()
+            server.shutdown()
+            thread.join(seconds(10))
 
 
 def reads(sock: socket.socket, size: int = READ) -> Iterator[bytes]:
@@ -98,20 +107,36 @@ def drops_nul(sock: socket.socket) -> None:
         sock.sendall(data.replace(b"\0", b""))
 
 
-def loses_after_half_close(sock: socket.socket) -> None:
-    """Answer when it is quiet, and not at all once the peer has ended its stream."""
-    held = b""
-    sock.settimeout(0.01)
-    while True:
-        try:
-            data = sock.recv(READ)
-        except TimeoutError:
-            sock.sendall(held)
-            held = b""
-            continue
-        if not data:
-            return
-        held += data
+def loses_after_half_close(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Answer once the client waits for that, and not at all once it has ended its stream.
+
+    The client itself says that it waits: a server that judges by a pause takes a slow machine for
+    a client that waits.
+    """
+    waiting: set[int] = set()
+    receive = EchoClient.receive
+
+    def waits(client: EchoClient, count: int) -> bytes:
+        waiting.add(client.sock.getsockname()[1])
+        return receive(client, count)
+
+    def serve(sock: socket.socket) -> None:
+        held, port = b"", sock.getpeername()[1]
+        sock.settimeout(0.005)
+        while True:
+            try:
+                data = sock.recv(READ)
+            except TimeoutError:
+                if port in waiting:
+                    sock.sendall(held)
+                    held = b""
+                continue
+            if not data:
+                return
+            held += data
+
+    monkeypatch.setattr(EchoClient, "receive", waits)
+    return serve
 
 
 def breaks_beyond_4096(sock: socket.socket) -> None:
@@ -124,8 +149,13 @@ def breaks_beyond_4096(sock: socket.socket) -> None:
 
 def prefixes_lines(sock: socket.socket) -> None:
     """Echo line by line, and say so."""
-    for line in sock.makefile("rb"):
-        sock.sendall(b"echo: " + line)
+    rest = b""
+    for data in reads(sock):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            sock.sendall(b"echo: " + line + b"\n")
+    if rest:
+        sock.sendall(b"echo: " + rest)
 
 
 def swaps_under_load(sock: socket.socket) -> None:
@@ -137,14 +167,14 @@ def swaps_under_load(sock: socket.socket) -> None:
             sock.sendall(data)
 
 
-def flips_one_in_a_thousand() -> Serve:
-    """Turn one bit of one byte in every thousandth reply."""
+def flips_one_in(replies: int) -> Serve:
+    """Turn one bit of one byte in every so many replies."""
     count = itertools.count(1)
 
     def serve(sock: socket.socket) -> None:
         for data in reads(sock):
             reply = bytearray(data)
-            if next(count) % 1000 == 0:
+            if next(count) % replies == 0:
                 reply[len(reply) // 2] ^= 0x10
             sock.sendall(reply)
 
@@ -171,11 +201,14 @@ def ends_early(sock: socket.socket) -> None:
 
 
 def resets_after(count: int) -> Serve:
-    """Echo a number of bytes, then reset."""
+    """Echo a number of bytes, then reset; a client that has ended by then meets no fault."""
 
     def serve(sock: socket.socket) -> None:
         left = count
-        while left and (data := sock.recv(left)):
+        while left:
+            data = sock.recv(left)
+            if not data:
+                return
             sock.sendall(data)
             left -= len(data)
         sock.recv(1)
@@ -193,7 +226,34 @@ def never_answers(sock: socket.socket) -> None:
 def never_ends(sock: socket.socket) -> None:
     """Echo, but not the end of the stream."""
     right(sock)
-    threading.Event().wait(seconds(2))
+    OVER.wait(seconds(60))
+
+
+class _Debtor:
+    """A connection that breaks where its server reads on while it owes a part of the echo."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._owed = 0
+
+    def recv(self, size: int) -> bytes:
+        if self._owed:
+            raise ConnectionAbortedError
+        data = self._sock.recv(size)
+        self._owed = len(data)
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        self._owed = max(0, self._owed - len(data))
+        self._sock.sendall(data)
+
+
+def hangs_up(serve: Serve) -> Serve:
+    """Close the connection where `serve` would leave its client waiting for what never comes.
+
+    A fault of this kind is found without a time-out, which a slow machine could be taken for.
+    """
+    return lambda sock: serve(_Debtor(sock))  # type: ignore[arg-type]
 
 
 def only_one_session() -> Serve:

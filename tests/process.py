@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LISTEN = "0A"
+# What holds the ports of `free_port` for this process.
+_claims: list[socket.socket] = []
 ROOT = Path(__file__).parents[1]
 
 
@@ -53,7 +55,7 @@ class DaemonProcess:
         self.expect_errors = 0
         self.expect_gaps = False
         # Seconds that it gets to give back what sessions took, once their clients are gone.
-        self.patience = 30.0
+        self.patience = 60.0
         # The launcher of faults keeps no idle threads, so that one left over can be told from them.
         self.spare_threads = 0 if fault else SPARE_THREADS
         self.started: vocabulary.Line = {}
@@ -78,7 +80,7 @@ class DaemonProcess:
         if started:
             with ExitStack() as undo:
                 undo.callback(self.kill)
-                self.started = self.wait_for("server.started")[0]
+                self.started = self.wait_for("server.started", timeout=60)[0]
                 undo.pop_all()
             self.ready()
 
@@ -101,7 +103,7 @@ class DaemonProcess:
 
     def ready(self) -> None:
         """Wait until it listens: its log says where, or else the system knows."""
-        self.port = self.started.get("port") or wait_until(self.listening, 20, "it listens")
+        self.port = self.started.get("port") or wait_until(self.listening, what="it listens")
         self.descriptors_at_start = self.descriptors()
 
     # -- its log ------------------------------------------------------------------------
@@ -130,12 +132,13 @@ class DaemonProcess:
         """Return the lines of one event."""
         return [line for line in self.lines() if line["event"] == name]
 
-    def wait_for(self, name: str, count: int = 1, timeout: float = 20) -> list[vocabulary.Line]:
+    def wait_for(self, name: str, count: int = 1, timeout: float = 60) -> list[vocabulary.Line]:
         """Wait until the log has `count` lines of one event."""
 
         def enough() -> list[vocabulary.Line]:
+            ended = self.process.poll() is not None  # then the log is as it stays
             found = self.events(name) if self.log.exists() else []
-            if len(found) < count and self.process.poll() is not None:
+            if len(found) < count and ended:
                 raise AssertionError(f"it ended: {self.process.returncode} {self.stderr!r}")
             return found if len(found) >= count else []
 
@@ -172,11 +175,18 @@ class DaemonProcess:
         """Send it a signal."""
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 20) -> int:
-        """Wait for its end, and give its exit code."""
-        return self.process.wait(seconds(timeout))
+    def wait(self, timeout: float = 60) -> int:
+        """Wait for its end, and return its exit code.
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 20) -> int:
+        `timeout` is counted in looks of a twentieth of a second: while the whole machine stands
+        still, the daemon can't end, and the test doesn't look.
+        """
+        for _ in range(round(seconds(timeout) * 20)):
+            with suppress(subprocess.TimeoutExpired):
+                return self.process.wait(0.05)
+        raise AssertionError(f"it has not ended within {timeout} s")
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 60) -> int:
         """Ask it to stop, and give its exit code."""
         self.send(number)
         return self.wait(timeout)
@@ -236,10 +246,14 @@ def free_port() -> int:
     """Return a port that is free, for a program that can't pick one itself.
 
     It is below those that a system hands out by itself, of which any connection of another test
-    could take it before the program does.
+    could take it before the program does. Other test processes on the machine get other ports.
     """
     for port in random.sample(range(10_000, 32_768), 100):
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            if sys.platform == "linux":  # a name that this process has until it ends
+                claim = socket.socket(socket.AF_UNIX)
+                _claims.append(claim)
+                claim.bind(f"\0echo-test-port-{port}")
             return port
     raise AssertionError("no port is free")
 

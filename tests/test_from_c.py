@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import pytest
 
 from echo import EchoClient, EchoHandler, EchoServer, Limits
 from echo.testing import EventList, running_server
-from tests.waiting import seconds, wait_until
+from tests.process import free_port
+from tests.waiting import seconds
 
 ROOT = Path(__file__).parents[1]
 WALKS = [ROOT / "docs" / "from-c.md", ROOT / "docs" / "from-c.ko.md"]
@@ -113,14 +115,14 @@ def test_the_korean_readme_has_the_commands_of_the_first_screen() -> None:
 def test_a_silent_client_keeps_nobody_waiting() -> None:
     """A client that connects and says nothing costs the next one nothing."""
     with running_server() as server, socket.create_connection(server.address):
-        server.log.wait_for("session.accepted")
-        with EchoClient(*server.address, timeout=seconds(10)) as second:
+        server.log.wait_for("session.accepted", timeout=seconds(60))
+        with EchoClient(*server.address, timeout=seconds(60)) as second:
             assert second.echo(b"me first") == b"me first"
 
 
 def test_a_nul_is_a_byte_like_any_other() -> None:
     """Nothing is cut off at a NUL, wherever it is."""
-    with running_server() as server, EchoClient(*server.address) as client:
+    with running_server() as server, EchoClient(*server.address, timeout=seconds(60)) as client:
         assert client.echo(b"\0before\0after\0") == b"\0before\0after\0"
 
 
@@ -128,7 +130,7 @@ def test_a_length_in_the_data_is_only_data() -> None:
     """No number that a client sends says how much is read: the buffer's own size does."""
     hostile = b"\xff\xff\xff\xff" + b"x" * 1000
     with running_server(limits=Limits(buffer_size=16), log_payload=True) as server:
-        with EchoClient(*server.address) as client:
+        with EchoClient(*server.address, timeout=seconds(60)) as client:
             echo = client.echo(hostile)
         reads = [data["bytes"] for data in server.log.named("session.data")]
 
@@ -138,14 +140,15 @@ def test_a_length_in_the_data_is_only_data() -> None:
 
 def test_a_restart_finds_its_port_free() -> None:
     """Connections that the last server ended are in TIME_WAIT: the next one listens anyway."""
-    with running_server() as server:
-        address = server.address
+    address, log = ("127.0.0.1", free_port()), EventList()
+    with EchoServer(address, EchoHandler, log=log) as server:
+        threading.Thread(target=server.serve_forever).start()
         with socket.create_connection(address) as client:
-            server.log.wait_for("session.accepted")
-            server.server.start_draining()
+            log.wait_for("session.accepted", timeout=seconds(60))
+            server.start_draining()
 
             assert client.recv(1) == b""
 
-        wait_until(lambda: not server.sessions)
+        log.wait_for("session.closed", timeout=seconds(60))
     with EchoServer(address, EchoHandler, log=EventList()) as again:
         assert again.server_address == address

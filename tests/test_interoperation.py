@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Start = Callable[..., DaemonProcess]
 
+# A program may have to be installed first, which waits for other installations.
+pytestmark = pytest.mark.timeout(seconds(400))
+
 PEERS = Path(__file__).parent / "peers"
 MIB = 1024 * 1024
 
@@ -35,7 +38,7 @@ def compiled(tmp_path: Path) -> Callable[[str], Path]:
         subprocess.run(
             [need("c++"), "-x", "c++", "-Wall", "-Wextra", "-o", program, source],
             check=True,
-            timeout=seconds(60),
+            timeout=seconds(100),
         )
         return program
 
@@ -43,7 +46,7 @@ def compiled(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize(
-    "line", [["ncat", "127.0.0.1", "PORT"], ["socat", "-t30", "-", "TCP:127.0.0.1:PORT"]]
+    "line", [["ncat", "127.0.0.1", "PORT"], ["socat", "-t300", "-", "TCP:127.0.0.1:PORT"]]
 )
 @pytest.mark.long
 def test_sixteen_mebibytes_come_back_eight_at_once(daemon: Start, line: list[str]) -> None:
@@ -73,7 +76,7 @@ def test_a_c_client_gets_its_lines_back(daemon: Start, compiled: Callable[[str],
         [compiled("simple_client"), str(process.port)],
         input=b"\n".join(lines) + b"\n",
         capture_output=True,
-        timeout=seconds(30),
+        timeout=seconds(100),
         check=True,
     )
     closed = process.wait_for("session.closed")[0]
@@ -98,5 +101,5 @@ def test_a_c_server_is_talked_to(compiled: Callable[[str], Path], tmp_path: Path
     terminal.type(b"\x04", b"607 bytes sent, all came back")
 
     assert terminal.end() == 0
-    assert server.wait(seconds(10)) == 0
+    assert server.wait(seconds(60)) == 0
     server.stdout.close()

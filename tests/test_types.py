@@ -73,6 +73,7 @@ def test_any(payload: bytes, pieces: list[bytes]) -> None:
 '''
 
 
+@pytest.mark.timeout(seconds(300))  # minutes of work where the machine is busy
 @pytest.mark.parametrize(
     "checker", [["mypy", "--strict", "--no-incremental"], ["basedpyright", "--level", "error"]]
 )
@@ -92,7 +93,7 @@ def test_a_user_s_script_is_well_typed(checker: list[str], tmp_path: Path) -> No
         env={**os.environ, "MYPYPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=seconds(100),
+        timeout=seconds(280),
         check=False,
     )
 

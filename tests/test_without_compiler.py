@@ -41,7 +41,7 @@ def test_a_terminal_says_that_the_slower_loop_runs(loop: str, lines: int, tmp_pa
         assert process.stdout
         started = process.stdout.readline()
         process.terminate()
-        process.communicate(timeout=seconds(20))
+        process.communicate(timeout=seconds(60))
     shown = b""
     try:
         while chunk := os.read(terminal, 65536):

@@ -22,7 +22,7 @@ def seconds(count: float) -> float:
     return count * UNIT
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 60, what: str = "") -> T:
     """Return the first true value of `condition`; fail after `timeout` scaled seconds without one.
 
     It looks a hundred times a second, so it is for what can't be waited for in a better way:
@@ -30,8 +30,10 @@ def wait_until(condition: Callable[[], T], timeout: float = 10, what: str = "") 
     """
     deadline = Deadline(seconds(timeout))
     pause = threading.Event()
-    while not (value := condition()):
-        if deadline.expired:
+    while True:
+        late = deadline.expired  # before the look: after a stall it looks once more
+        if value := condition():
+            return value
+        if late:
             raise AssertionError(f"not within {timeout} s: {what or condition}")
         pause.wait(0.01)
-    return value

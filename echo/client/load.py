@@ -197,7 +197,8 @@ class Load:
         """Return whether another exchange is to begin, now or later."""
         if self._schedule:
             return bool(self._schedule.left) and now < self._end_ns + self.timeout_ns
-        return now < self._end_ns
+        # However short the duration, and however slow this machine, there is a first exchange.
+        return now < self._end_ns or not self.exchanges + self.errors
 
     def _over(self) -> bool:
         now = time.perf_counter_ns()

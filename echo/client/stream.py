@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from echo.client.client import READ_BYTES
 from echo.client.connecting import Selector
 from echo.client.errors import EchoEnded, EchoError, EchoTimeout
+from echo.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ class EchoStream:
         self._all_sent = False
         self._send_failed = False
         self._over = False
+        self._patience = Deadline(0)  # begins anew with what arrives, and with what becomes due
 
     def __repr__(self) -> str:
         return f"<EchoStream {self.sent} sent, {self.returned} returned>"
@@ -72,6 +74,7 @@ class EchoStream:
                 write(data)
                 with self._room:
                     self.returned += len(data)
+                    self._patience = Deadline(self._client.timeout)
                     self._room.notify()
         if not self._verify:  # an answer may be over before the question is
             self._sender.join(self._client.timeout)
@@ -83,7 +86,7 @@ class EchoStream:
 
     def _receive(self, selector: selectors.BaseSelector) -> bytes:
         while True:
-            if not selector.select(self._client.timeout):
+            if not selector.select(self._patience.left() or self._client.timeout):
                 self._check_timeout()
                 continue
             try:
@@ -93,7 +96,7 @@ class EchoStream:
                 raise self._broken() from error
 
     def _check_timeout(self) -> None:
-        if self._all_sent or self._missing():
+        if (self._all_sent or self._missing()) and self._patience.expired:
             raise EchoTimeout(self.returned, self._missing(), self._client.timeout)
 
     def _missing(self) -> int:
@@ -111,6 +114,7 @@ class EchoStream:
         try:
             while data := self._read(read):
                 self._send(data)
+            self._patience = Deadline(self._client.timeout)
             self._all_sent = True
             self._end()
         except (OSError, ValueError):
@@ -138,6 +142,8 @@ class EchoStream:
             raise
 
     def _send(self, data: bytes) -> None:
+        if not self._missing():
+            self._patience = Deadline(self._client.timeout)
         if self._verify:
             self._client.ledger.sent(data)
         left = memoryview(data)

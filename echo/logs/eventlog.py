@@ -85,6 +85,11 @@ class EventLog:
         return self.writers[0].dropped
 
     @property
+    def problem(self) -> str | None:
+        """Why the log proper can't be written now, if it can't."""
+        return self.writers[0].problem
+
+    @property
     def queue_length(self) -> int:
         """Lines of the log proper that wait to be written."""
         return self.writers[0].queue_length

@@ -39,6 +39,9 @@ BATCH_BYTES = 256 * 1024
 BATCH_PAUSE = 0.05
 # Seconds until a write that failed is tried again.
 RETRY_PAUSE = 1.0
+# `close` waits for the thread in this many steps. One single wait may be over because the machine
+# stood still, or was too busy, and the thread has not run at all.
+CLOSE_STEPS = 20
 
 
 class LogWriter:
@@ -46,8 +49,8 @@ class LogWriter:
 
     `put` never blocks and never raises. `dropped` counts the lines that found no room, or
     that could not be written before `close`. `thread` ends with `close` only: while the sink
-    fails, with whatever exception, the lines wait. Several writers that get the same lines share
-    one `lock`, so that their own lines are in the order of their times, too.
+    fails, with whatever exception, the lines wait, and `problem` says why. Several writers that get
+    the same lines share one `lock`, so that their own lines are in the order of their times, too.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LogWriter:
     ) -> None:
         self.capacity = capacity
         self.dropped = 0
+        self.problem: str | None = None
         self._sink = sink
         self._queue: deque[bytes] = deque()
         self._queued = 0  # bytes
@@ -121,7 +125,8 @@ class LogWriter:
         A sink that blocks for longer keeps its thread, which ends with the process.
         """
         self.finish()
-        self.thread.join(timeout)
+        for _ in range(CLOSE_STEPS):
+            self.thread.join(timeout / CLOSE_STEPS)
         with self._lock:
             self.dropped += len(self._queue) + self._batch.count(b"\n", self._written)
             self._queue.clear()
@@ -152,7 +157,9 @@ class LogWriter:
             try:
                 self._reopen()
                 self._write_all()
-            except Exception:  # noqa: BLE001 - nothing but `close` may end this thread
+                self.problem = None
+            except Exception as error:  # noqa: BLE001 - nothing but `close` may end this thread
+                self.problem = getattr(error, "strerror", None) or str(error)
                 self._work.set()
                 if not last:
                     self._hurry.wait(RETRY_PAUSE)

@@ -253,11 +253,11 @@ class FaultyServer(EchoServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept; while connections are refused, accepting fails, and that is no failure."""
-        refusing = self.faults.refuse  # or it did when this began
+        faults = self.faults
         try:
             return super().get_request()
         except OSError as error:
-            if not refusing and not self.faults.refuse:
+            if self.faults is faults and not faults.refuse:  # nor has it refused meanwhile
                 raise
             self._pause()
             raise BlockingIOError from error

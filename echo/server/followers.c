@@ -26,10 +26,12 @@
 enum {
     // A session reads into its thread's stack until a message fills this: most are short.
     SMALL_BUFFER = 1024,
-    // A session that has lasted for this many exchanges joins a set. Before that it costs less alone.
-    LASTING = 16,
+    // A session joins a set after this many exchanges. Before that it costs less alone.
+    LASTING = 4,
     // So does one that has been silent for this long, which gives its large buffer back.
     SILENCE = 100 * 1000 * 1000, // ns
+    // A stream fills whole buffers, or waits for room. It joins after this many exchanges without that.
+    CALM = 16,
     // How often, within the write time-out, a send that waits looks whether the peer takes bytes.
     LOOKS = 16,
     // A set of which nobody has taken an event for this long is looked after by the other sets' threads,
@@ -37,6 +39,7 @@ enum {
     UNSERVED = 300 * 1000, // ns
     MOST_SETS = 64,
     BATCH = 64, // events taken at once
+    MANY = 8,   // events after which a thread on duty lets the processor's other threads run
 };
 
 // What `alone` and its steps return beside an `enum end`.
@@ -235,7 +238,7 @@ static char *enlarge(struct session *self, char *small, size_t *size) {
 static int alone(struct session *self, bool is_ready) {
     char small[SMALL_BUFFER], *buffer = small;
     size_t size = sizeof small;
-    int calm = 0; // exchanges since it filled a buffer, or had to wait for room
+    int calm = 0, enough = LASTING; // exchanges since it was a stream, and how many let it join
     int end = send_unsent(self);
     while (end == GO_ON) {
         size_t bytes = room(self, size);
@@ -260,10 +263,12 @@ static int alone(struct session *self, bool is_ready) {
         bool is_full = count == (ssize_t)bytes;
         is_ready = false;
         if (count <= 0) continue;
-        if (++self->exchanges == LASTING) roam(self);
+        self->exchanges++;
         is_ready = is_full || self->exchanges == 1; // there is more, or the end behind the only message
-        calm = is_full || has_waited ? 0 : calm + 1;
-        if (calm >= LASTING && !self->is_solitary) end = TOGETHER;
+        calm++;
+        if (has_waited || (is_full && size >= self->buffer_size)) calm = 0, enough = CALM;
+        if (calm >= enough && !self->is_solitary) end = TOGETHER;
+        else if (self->exchanges >= LASTING) roam(self);
         if (is_full && buffer == small && size < self->buffer_size) buffer = enlarge(self, small, &size);
     }
     if (buffer != small) munmap(buffer, self->buffer_size);
@@ -422,6 +427,7 @@ static void look_after_others(const struct set *mine, char *buffer, size_t size)
 // while it waits or echoes.
 static void take_duty(struct set *mine, struct session *self) {
     struct epoll_event ready[BATCH];
+    int count = 0;
     mine->on_duty = self;
     self->is_waiting = false;
     roam(self);
@@ -429,8 +435,10 @@ static void take_duty(struct set *mine, struct session *self) {
         int64_t limit = time_limit(self);
         if (clock_now() >= limit) break;
         pthread_mutex_unlock(&mine->lock);
+        // Otherwise the scheduler takes the processor away in the middle of a batch, for a whole slice.
+        if (count >= MANY) sched_yield();
         look_after_others(mine, mine->buffer, mine->buffer_size);
-        int count = epoll_wait(mine->epoll, ready, BATCH, milliseconds_until(limit));
+        count = epoll_wait(mine->epoll, ready, BATCH, milliseconds_until(limit));
         pthread_mutex_lock(&mine->lock);
         for (int i = 0; i < count; i++) serve(mine, ready[i].data.u64, mine->buffer, mine->buffer_size, false);
     }

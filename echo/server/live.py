@@ -50,12 +50,16 @@ class Activity(StrEnum):
     DRAINING = "draining"
 
 
-class LostLines(Protocol):
-    """The log, of which the page shows one number."""
+class LogHealth(Protocol):
+    """What the page shows of the log."""
 
     @property
     def dropped(self) -> int:
         """Lines that were lost."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it can't be written now, if it can't."""
 
 
 class Live:
@@ -66,7 +70,7 @@ class Live:
     two snapshots it costs nothing.
     """
 
-    def __init__(self, server: EchoServer, log: LostLines) -> None:
+    def __init__(self, server: EchoServer, log: LogHealth) -> None:
         self._server = server
         self._log = log
         self.history = History(server)
@@ -107,6 +111,7 @@ class Live:
             "loop": server.loop,
             "uptime_s": server.uptime_s,
             "draining": server.draining,
+            "log_problem": self._log.problem,
             "limits": server.limits.as_dict(),
         }
 

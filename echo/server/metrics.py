@@ -38,6 +38,10 @@ class LogFigures(Protocol):
         """Lines that were lost."""
 
     @property
+    def problem(self) -> str | None:
+        """Why it can't be written now, if it can't."""
+
+    @property
     def queue_length(self) -> int:
         """Lines that wait to be written."""
 
@@ -74,6 +78,11 @@ class Metrics(Collector):
         yield from self._bytes()
         yield CounterMetricFamily(
             "echod_log_dropped", "Lines that the log could not take.", self._log.dropped
+        )
+        yield GaugeMetricFamily(
+            "echod_log_failing",
+            "1 while the log can't be written, and its lines wait.",
+            float(self._log.problem is not None),
         )
         yield GaugeMetricFamily(
             "echod_log_queue_length", "Lines that wait for the log.", self._log.queue_length

@@ -61,10 +61,11 @@ class Watchdog:
     def look(self) -> tuple[str, str] | None:
         """Return the name of a thread that has ended or is stuck, and why; None if all is well."""
         for thread in self._threads:
+            is_alive = thread.is_alive()  # first: a thread that has ended has kept its failure
             failure = getattr(thread, "failure", None)
             if failure is not None:
                 return thread.name, describe(failure)
-            if not thread.is_alive():
+            if not is_alive:
                 return thread.name, "the thread has ended"
             if self._looks_without_life(thread) >= PATIENCE:
                 return thread.name, f"no sign of life for {PATIENCE} s"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 ECHOD = Path(sys.executable).with_name("echod")
 
 # What is typed, the exit code, and what is shown for it, on whichever stream. {port} is a
-# daemon's, {tls} that of one that speaks TLS, {free} nobody's.
+# daemon's, {tls} that of one that speaks TLS, {free} nobody's. TLS may take 64 random bytes for a
+# part of a record, and wait for the rest: with 64 KiB there is one.
 LINES = """
 echod                                                       | 0 | Usage: echod COMMAND
 echod --version                                             | 0 | 0.
@@ -44,7 +45,7 @@ echod ping -c 1 127.0.0.1:{port} 9000                       | 2 | the port is gi
 echod ping -c 1 127.0.0.1 {port} 9000                       | 2 | unexpected argument: 9000
 echod ping -c 1 127.0.0.1 nosuchservice                     | 2 | the name of a service
 echod ping -c 1 --tls localhost:{port}                      | 1 | doesn't speak TLS: leave --tls out
-echod ping -c 1 localhost:{tls}                             | 1 | if it speaks TLS, add --tls
+echod ping -c 1 -s 64k localhost:{tls}                      | 1 | add --tls
 echod ping -c 1 -i 0 127.0.0.1:{port} | head -1             | 0 | PING
 echo hello | echod connect :{port}                          | 0 | hello
 echo hello | echod connect localhost:{tls}                  | 1 | add --tls
@@ -54,7 +55,7 @@ echod connect no.such.host.invalid </dev/null               | 2 | check the name
 echod load localhost:{port} --duration 200ms --size 1k      | 0 | exchanges
 echod load :{port} --duration 5x                            | 2 | 200ms, 5m or 1h30m
 echod load localhost:{free} --duration 1s                   | 1 | Connection refused
-echod fuzz :{port} --max-size 1k --max-examples 4           | 0 | every echo came back right
+echod fuzz :{port} --max-size 1k --max-examples 4 --deadline 20s | 0 | every echo came back right
 echod serve --port 99999                                    | 2 | --port
 echod serve -p {port}                                       | 69 | another program has the port
 echod serve --host 192.0.2.1                                | 69 | can't listen on 192.0.2.1

@@ -97,7 +97,7 @@ def test_a_reader_that_has_seen_enough_is_no_traceback(server: RunningServer) ->
     )
     assert process.stdout is not None
     process.stdout.close()
-    _, err = process.communicate(b"hello", timeout=seconds(30))
+    _, err = process.communicate(b"hello", timeout=seconds(60))
 
     assert process.returncode == 1
     assert err == b""
@@ -110,7 +110,7 @@ def test_an_input_that_can_t_be_read_is_named(server: RunningServer, tmp_path: P
             command(server.address),
             stdin=file,
             capture_output=True,
-            timeout=seconds(30),
+            timeout=seconds(60),
             check=False,
         )
 
@@ -136,7 +136,7 @@ def test_a_network_that_fails_in_the_middle_is_named(server: RunningServer) -> N
         [sys.executable, "-c", UNREACHABLE, *command(server.address)[3:]],
         input=b"hello",
         capture_output=True,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
     )
 
@@ -150,7 +150,7 @@ def test_a_closed_input_is_named(server: RunningServer) -> None:
         command(server.address),
         preexec_fn=lambda: os.close(0),
         capture_output=True,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
     )
 
@@ -199,8 +199,8 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for its end, and give its exit code."""
-        code = self.process.wait(seconds(20))
-        self._reader.join(seconds(10))
+        code = self.process.wait(seconds(60))
+        self._reader.join(seconds(60))
         os.close(self.master)
         return code
 
@@ -308,7 +308,7 @@ def test_a_file_s_progress_has_a_total(server: RunningServer, tmp_path: Path) ->
     process = subprocess.run(
         ["script", "-qec", f"cd {tmp_path} && {line} < in > out", "/dev/null"],
         capture_output=True,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
     )
 
@@ -344,7 +344,7 @@ def test_descriptors_that_somebody_made_non_blocking(server: RunningServer) -> N
         writing.join(seconds(10))
 
     assert got == data
-    assert process.wait(seconds(20)) == 0
+    assert process.wait(seconds(60)) == 0
 
 
 @pytest.mark.parametrize("flag", [("--terminator", "nul"), ("--message-size", "5")])

@@ -141,10 +141,11 @@ def prompted(terminal: Terminal, count: int) -> bool:
     pressed = set()
 
     def there() -> bool:
-        shown = len(tables(terminal.screen.decode()))
-        asked = terminal.screen.endswith(b"\r\n\r\n" + PROMPT)
-        if terminal.screen.endswith(PROMPT) and not asked and len(terminal.screen) not in pressed:
-            pressed.add(len(terminal.screen))  # after the last words of an act
+        screen = terminal.screen  # it grows meanwhile
+        shown = len(tables(screen.decode(errors="replace")))
+        asked = screen.endswith(b"\r\n\r\n" + PROMPT)
+        if screen.endswith(PROMPT) and not asked and len(screen) not in pressed:
+            pressed.add(len(screen))  # after the last words of an act
             os.write(terminal.master, b" ")
         return (asked and shown == count) or terminal.process.poll() is not None
 
@@ -342,10 +343,12 @@ def test_steps_need_a_terminal(capsys: Output) -> None:
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     """Run it on a terminal, as far as its first line."""
     found = Terminal(DEMO, tmp_path)
-    wait_until(lambda: b"an end without an address." in found.screen)
-    yield found
-    found.process.kill()
-    found.process.wait()
+    try:
+        wait_until(lambda: b"an end without an address." in found.screen)
+        yield found
+    finally:
+        found.process.kill()
+        found.process.wait()
 
 
 def test_a_key_goes_on_at_once(terminal: Terminal) -> None:
@@ -366,7 +369,7 @@ def test_an_end_gives_the_terminal_back(terminal: Terminal, number: int, code: i
     """Ctrl-C, TERM and a hang-up end it cleanly, with the codes that shells give them."""
     during = termios.tcgetattr(terminal.master)[3]
     terminal.process.send_signal(number)
-    got = terminal.process.wait(seconds(20))
+    got = terminal.process.wait(seconds(60))
     after = termios.tcgetattr(terminal.master)[3]
 
     assert got == code

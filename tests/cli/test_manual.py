@@ -90,7 +90,7 @@ def test_bash_completes(tmp_path: Path) -> None:
             capture_output=True,
             check=True,
             text=True,
-            timeout=seconds(20),
+            timeout=seconds(60),
         ).stdout.split()
         for words, number in (("echod ser", 1), ("echod serve --max-s", 2))
     ]
@@ -122,7 +122,7 @@ def test_the_other_shells_find_it(
             capture_output=True,
             check=True,
             text=True,
-            timeout=seconds(20),
+            timeout=seconds(60),
         ).stdout.splitlines()
         for command in (f"echod --install-completion --shell {shell}", ask)
     ]
@@ -181,7 +181,7 @@ def test_files_are_completed_where_files_are_meant(words: str, tmp_path: Path) -
         capture_output=True,
         check=True,
         text=True,
-        timeout=seconds(20),
+        timeout=seconds(60),
     )
 
     assert done.stdout == "here.jsonl\n"

@@ -92,7 +92,7 @@ def test_a_status_host_that_is_no_name_ends_the_start(tmp_path: Path) -> None:
         capture_output=True,
         check=False,
         text=True,
-        timeout=seconds(20),
+        timeout=seconds(60),
     )
 
     assert done.returncode == os.EX_UNAVAILABLE
@@ -149,9 +149,9 @@ def test_the_default_log_is_where_systemd_made_its_folder(tmp_path: Path) -> Non
         stdin=subprocess.DEVNULL,
     ) as process:
         log = tmp_path / "var" / "echo.jsonl"
-        wait_until(lambda: log.exists() and b"server.started" in log.read_bytes(), 20)
+        wait_until(lambda: log.exists() and b"server.started" in log.read_bytes())
         process.terminate()
-        code = process.wait(seconds(20))
+        code = process.wait(seconds(60))
 
     assert code == 0
     assert not (tmp_path / "logs").exists()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pty
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,12 +20,15 @@ import pytest
 from echo.cli import main
 from echo.client.cases import Case, FailedCase
 from echo.client.fuzz import Fuzzer
+from echo.client.sessions import LoadSession
 from echo.testing import Faults, running_server
 from tests import planted
 from tests.process import ROOT
 from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from echo.testing import RunningServer
     from tests.planted import Serve
 
@@ -57,17 +61,18 @@ def interrupted(
         process = subprocess.Popen(
             words(tool, address, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        assert ready.wait(seconds(20))
+        assert ready.wait(seconds(60))
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=seconds(20))
+        out, err = process.communicate(timeout=seconds(60))
     return process.returncode, out, err
 
 
-def nobody() -> tuple[str, int]:
-    """Return an address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        host, port = listener.getsockname()
-    return str(host), int(port)
+@contextmanager
+def nobody() -> Iterator[tuple[str, int]]:
+    """Keep an address at which nobody listens, and nobody else can."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        yield closed.getsockname()
 
 
 # -- ping ----------------------------------------------------------------------------------
@@ -101,12 +106,12 @@ def test_ping_is_a_health_check(server: RunningServer, capsys: Output) -> None:
     well = run("ping", server.address, "--count", "1", "--quiet")
     capsys.readouterr()
     with planted.planted(planted.never_answers) as address:
-        ill = run("ping", address, "--count", "1", "--quiet", "--timeout", "0.1")
+        ill = run("ping", address, "--count", "1", "--quiet", "--timeout", "0.5")
     shown = capsys.readouterr()
 
     assert (well, ill) == (0, 1)
     assert shown.err.count("\n") == 1
-    assert "no echo for 0.1 s" in shown.err
+    assert "no echo for 0.5 s" in shown.err
 
 
 def test_some_replies_are_enough(capsys: Output) -> None:
@@ -129,10 +134,12 @@ def test_ctrl_c_ends_ping_with_its_summary(server: RunningServer) -> None:
     for _ in range(3):
         process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=seconds(20))
+    out, _ = process.communicate(timeout=seconds(60))
+
+    sent, received = map(int, re.findall(r"(\d+) sent, (\d+) received", out)[0])
 
     assert process.returncode == 0
-    assert "0 lost" in out
+    assert 2 <= received <= sent <= received + 1  # one may have been under way
 
 
 def test_the_summary_begins_a_line_of_its_own(server: RunningServer) -> None:
@@ -150,7 +157,7 @@ def test_the_summary_begins_a_line_of_its_own(server: RunningServer) -> None:
         with suppress(OSError):  # a terminal's way of saying that nobody writes any more
             while line := terminal.readline():
                 lines.append(line)
-        process.wait(seconds(20))
+        process.wait(seconds(60))
     summary = next(number for number, line in enumerate(lines) if line.startswith(b"---"))
 
     assert lines[summary - 1] == b"\r\n"
@@ -169,7 +176,7 @@ def test_ctrl_c_before_the_first_reply() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=seconds(20))
+        _, err = process.communicate(timeout=seconds(60))
 
     assert process.returncode == 1
     assert "stopped before the first reply" in err
@@ -202,8 +209,8 @@ def test_load_as_json_has_its_keys(server: RunningServer, capsys: Output) -> Non
 
 def test_a_mismatch_is_shown(capsys: Output) -> None:
     """The first one, with its offset, what was due and what came; exit code 1."""
-    with planted.planted(planted.flips_one_in_a_thousand()) as address:
-        code = run("load", address, "--duration", "0.5", "--json")
+    with planted.planted(planted.flips_one_in(1)) as address:
+        code = run("load", address, "--duration", "0.1", "--json")
     shown = capsys.readouterr()
 
     assert code == 1
@@ -222,11 +229,15 @@ def test_other_troubles_are_exit_code_1_too(capsys: Output) -> None:
     assert "other: first session 0: the server ended the stream" in err
 
 
-def test_exchanges_that_never_began_are_time_outs(capsys: Output) -> None:
+def test_exchanges_that_never_began_are_time_outs(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
     """Where no session failed, the count alone is reported."""
+    # An exchange that has begun may take its time on a slow machine.
+    monkeypatch.setattr(LoadSession, "overdue", lambda *_: False)
     with running_server(faults=Faults(delay=0.2)) as server:
         flags = ("--sessions", "1", "--rate", "100", "--duration", "200ms")
-        code = run("load", server.address, *flags, "--timeout", "500ms", "--json")
+        code = run("load", server.address, *flags, "--timeout", "1s", "--json")
     shown = capsys.readouterr()
 
     assert code == 1
@@ -234,8 +245,12 @@ def test_exchanges_that_never_began_are_time_outs(capsys: Output) -> None:
     assert re.search(r"^echod: load: \d+ timeouts$", shown.err, re.MULTILINE)
 
 
-def test_a_tls_server_is_recognized_by_its_alert(capsys: Output) -> None:
+def test_a_tls_server_is_recognized_by_its_alert(
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
     """An answer that is a TLS alert is named as such."""
+    # Of random payloads one in 256 begins as an alert does, and differs only after that.
+    monkeypatch.setattr(random.Random, "randbytes", lambda _, count: bytes(count))
 
     def alerts(sock: socket.socket) -> None:
         sock.recv(100)
@@ -258,7 +273,7 @@ def test_ctrl_c_ends_load_with_its_figures(server: RunningServer) -> None:
     )
     wait_until(lambda: server.received_bytes > 10_000)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=seconds(20))
+    out, _ = process.communicate(timeout=seconds(60))
 
     assert process.returncode == 0
     assert json.loads(out)["exchanges"] > 0
@@ -299,29 +314,35 @@ def test_more_sessions_than_descriptors_are_refused(server: RunningServer) -> No
     assert refused.stderr == ("echod: load: --sessions must be at most 84 here: raise ulimit -Hn\n")
 
 
-def on_terminal(*command: str) -> str:
-    """Run a command with its stderr on a terminal, and give what that has shown."""
+def on_terminal(enough: str, *command: str) -> str:
+    """Run a command with its stderr on a terminal; press Ctrl-C once that has shown `enough`.
+
+    Return all that it has shown.
+    """
     leader, follower = pty.openpty()
     with os.fdopen(leader, "rb", closefd=True) as terminal:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=follower)
         os.close(follower)
-        shown = b""
+        shown, is_struck = b"", False
         try:
             while data := terminal.read1(65536):  # type: ignore[attr-defined]
                 shown += data
+                if not is_struck and re.search(enough, shown.decode()):
+                    process.send_signal(signal.SIGINT)
+                    is_struck = True
         except OSError:  # a terminal's way of saying that nobody writes any more
             pass
-        process.wait(seconds(20))
+        process.wait(seconds(60))
     return shown.decode()
 
 
 def test_load_shows_its_progress_on_a_terminal(server: RunningServer) -> None:
     """Seconds, sessions, rate, p99, errors: one line, which is gone at the end."""
-    shown = on_terminal(*words("load", server.address, "--duration", "1.3", "--sessions", "2"))
+    line = r"2/2 sessions, \d+/s, p99 \d+\.\d+ ms, 0 errors\x1b\[K"
+    command = words("load", server.address, "--duration", "60", "--sessions", "2")
+    shown = on_terminal(line, *command)
 
-    assert "2/2 sessions, " in shown
-    assert "/s, p99 0." in shown or "/s, p99 " in shown
-    assert " 0 errors\x1b[K" in shown
+    assert re.search(line, shown)
     assert shown.endswith("\r\x1b[K")
 
 
@@ -330,17 +351,18 @@ def test_load_shows_its_progress_on_a_terminal(server: RunningServer) -> None:
 
 def test_fuzz_says_that_it_found_nothing(server: RunningServer, capsys: Output) -> None:
     """The output has the number of cases, and the seed to repeat them."""
-    code = run("fuzz", server.address, "--max-examples", "20", "--max-size", "5000", "--seed", "7")
+    flags = ("--max-examples", "20", "--max-size", "5000", "--seed", "7", "--deadline", "20")
+    code = run("fuzz", server.address, *flags)
     out = capsys.readouterr().out
 
     assert code == 0
     assert "cases tried with seed 7: every echo came back right" in out
 
 
-def test_fuzz_shows_the_smallest_case(capsys: Output) -> None:
+def test_fuzz_shows_the_smallest_case(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     """The payload, its length, the steps, what was wrong, and a line for nc."""
-    with planted.planted(planted.loses_after_half_close) as address:
-        code = run("fuzz", address, "--max-size", "1000", "--deadline", "1")
+    with planted.planted(planted.loses_after_half_close(monkeypatch)) as address:
+        code = run("fuzz", address, "--max-size", "1000", "--deadline", "20")
     shown = capsys.readouterr()
     lines = [line.strip() for line in shown.out.splitlines()]
 
@@ -354,10 +376,12 @@ def test_fuzz_shows_the_smallest_case(capsys: Output) -> None:
 def test_fuzz_as_json(capsys: Output) -> None:
     """The case in fields; none where nothing was found."""
     with planted.planted(planted.sends_more) as address:
-        wrong = run("fuzz", address, "--json", "--no-half-close", "--max-size", "1000")
+        flags = ("--no-half-close", "--max-size", "1000", "--deadline", "20")
+        wrong = run("fuzz", address, "--json", *flags)
     found = json.loads(capsys.readouterr().out)
     with planted.planted(planted.right) as address:
-        right = run("fuzz", address, "--json", "--max-size", "100", "--max-examples", "5")
+        flags = ("--max-size", "100", "--max-examples", "5", "--deadline", "20")
+        right = run("fuzz", address, "--json", *flags)
     nothing = json.loads(capsys.readouterr().out)
 
     assert (wrong, right) == (1, 0)
@@ -491,7 +515,7 @@ def test_ctrl_c_is_not_lost_in_the_garbage_collector(server: RunningServer) -> N
         [sys.executable, "-c", STRUCK, *address],
         capture_output=True,
         text=True,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
     )
 
@@ -532,7 +556,8 @@ def test_an_unknown_host_is_one_line(tool: str, capsys: Output) -> None:
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_refused_port_is_one_line(tool: str, capsys: Output) -> None:
     """A refused connection is one line and exit code 1."""
-    code = run(tool, nobody(), *BRIEF[tool])
+    with nobody() as address:
+        code = run(tool, address, *BRIEF[tool])
     shown = capsys.readouterr()
 
     assert code == 1
@@ -617,7 +642,7 @@ def test_a_stopped_terminal_does_not_stop_the_load(server: RunningServer) -> Non
             words("load", server.address, "--duration", "0.8", "--json"),
             stdout=subprocess.PIPE,
             stderr=follower,
-            timeout=seconds(30),
+            timeout=seconds(60),
             check=False,
         )
     finally:

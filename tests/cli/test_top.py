@@ -23,9 +23,11 @@ from echo.cli import main
 from echo.cli.top.control import Control
 from echo.cli.top.drawing import screen
 from echo.client.snapshot import parsed
+from echo.client.watch import StatusPage
 from tests.authority import Authority
 from tests.cli.test_connect import Terminal
 from tests.client.test_watch import ROW, Pages, page, snapshot
+from tests.process import free_port
 from tests.server.test_status import status_port
 from tests.waiting import seconds, wait_until
 
@@ -172,6 +174,10 @@ def test_refusals_and_lost_lines_are_a_warning() -> None:
     before = snapshot(1.0, refused=5, log_dropped=2)
     now = snapshot(2.0, refused=9, log_dropped=2).since(before)
 
+    failing = snapshot(1.0)
+    failing.server["log_problem"] = "No space left on device"
+
+    assert drawn(Control(failing))[4] == "LOG CAN'T BE WRITTEN: No space left on device"
     assert drawn(Control(before))[4] == "LOG LINES LOST 2"
     assert drawn(Control(now))[4] == "REFUSING 4/s  LOG LINES LOST 2"
 
@@ -426,25 +432,25 @@ def test_a_daemon_s_sessions_come_and_go(process: DaemonProcess, tmp_path: Path)
         wait_until(lambda: terminal.screen.count(HOME) > seen + 2, what="it is drawn again")
         shows(terminal, "any key goes back")
         os.write(terminal.master, b"xq")
-        code = terminal.process.wait(seconds(20))
+        code = terminal.process.wait(seconds(60))
         wait_until(lambda: terminal.screen.endswith(LEAVE))
 
         assert code == 0
         assert termios.tcgetattr(terminal.master)[3] & termios.ECHO
 
 
-def test_a_daemon_that_goes_away_comes_back(
-    process: DaemonProcess, daemon: Start, tmp_path: Path
-) -> None:
+def test_a_daemon_that_goes_away_comes_back(daemon: Start, tmp_path: Path) -> None:
     """Its last sessions stay on the screen; the next daemon is shown by itself."""
+    port = str(free_port())  # which no other test is given meanwhile, as one of the system's is
+    process = daemon("--status-port", port)
     with watching(url_of(process), tmp_path) as terminal:
         process.stop()
         shows(terminal, "no answer: Connection refused")
-        again = daemon("--status-port", str(status_port(process)))
+        again = daemon("--status-port", port)
         shows(terminal, f"pid {again.pid}")
         os.write(terminal.master, b"q")
 
-        assert terminal.process.wait(seconds(20)) == 0
+        assert terminal.process.wait(seconds(60)) == 0
 
 
 def test_the_mouse_is_asked_for_and_left_alone_again(url: str, tmp_path: Path) -> None:
@@ -460,7 +466,7 @@ def test_the_mouse_is_asked_for_and_left_alone_again(url: str, tmp_path: Path) -
         os.write(terminal.master, b"m")
         wait_until(lambda: terminal.screen.count(MOUSE_ON) == 2)
         os.write(terminal.master, b"q")
-        terminal.process.wait(seconds(20))
+        terminal.process.wait(seconds(60))
         wait_until(lambda: terminal.screen.endswith(LEAVE))
 
         assert on == 1
@@ -475,7 +481,7 @@ def test_an_end_gives_the_terminal_back(url: str, tmp_path: Path, number: int, c
     with watching(url, tmp_path) as terminal:
         during = termios.tcgetattr(terminal.master)[3]
         terminal.process.send_signal(number)
-        got = terminal.process.wait(seconds(20))
+        got = terminal.process.wait(seconds(60))
         wait_until(lambda: terminal.screen.endswith(LEAVE))
 
         assert got == code
@@ -499,7 +505,7 @@ def test_a_stop_gives_the_terminal_to_the_shell(url: str, tmp_path: Path) -> Non
         going_on = termios.tcgetattr(terminal.master)[3]
         os.write(terminal.master, b"q")
 
-        assert terminal.process.wait(seconds(20)) == 0
+        assert terminal.process.wait(seconds(60)) == 0
         assert (stopped & termios.ECHO, going_on & termios.ECHO) == (termios.ECHO, 0)
 
 
@@ -508,8 +514,11 @@ def test_a_stop_gives_the_terminal_to_the_shell(url: str, tmp_path: Path) -> Non
 
 def test_in_a_pipe_it_is_a_table(process: DaemonProcess, capsys: Output) -> None:
     """One look, plain, nothing cut off, exit code 0."""
+    page = StatusPage(url_of(process), timeout=seconds(20))
     with process.client() as client:
         client.echo(b"hello")
+        # The echo is here before the daemon has counted it.
+        wait_until(lambda: [s for s in page.read().sessions if s.sent_bytes == 5])
         code = main(["top", url_of(process)])
     lines = capsys.readouterr().out.splitlines()
 

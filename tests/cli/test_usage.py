@@ -146,7 +146,7 @@ def test_a_closed_stderr_is_no_traceback(command: list[str]) -> None:
         [sys.executable, *command, "nonsense"],
         preexec_fn=lambda: os.close(2),
         stdout=subprocess.PIPE,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
     )
 
@@ -174,7 +174,7 @@ def test_an_output_that_can_t_be_written_is_one_line(line: str) -> None:
             [sys.executable, "-m", "echo", *line.split()],
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=seconds(30),
+            timeout=seconds(60),
             check=False,
         )
 
@@ -190,7 +190,7 @@ def test_a_reader_that_leaves_ends_the_output() -> None:
         [sys.executable, "-m", "echo", "--help"],
         stdout=writer,
         stderr=subprocess.PIPE,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
     )
     os.close(writer)
@@ -204,7 +204,7 @@ def test_an_output_that_was_closed_is_no_traceback() -> None:
         [sys.executable, "-m", "echo", "--version"],
         preexec_fn=lambda: os.close(1),
         stderr=subprocess.PIPE,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
     )
 
@@ -250,13 +250,13 @@ def test_a_compiled_loop_that_isn_t_there() -> None:
     )
     serve = [sys.executable, "-c", code, "serve", "--port", "0", "--log-file", "-", "--loop"]
     done = subprocess.run(
-        [*serve, "compiled"], capture_output=True, timeout=seconds(30), check=False
+        [*serve, "compiled"], capture_output=True, timeout=seconds(60), check=False
     )
     process = subprocess.Popen([*serve, "auto"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     started = json.loads(process.stdout.readline())
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=seconds(30))
+    process.communicate(timeout=seconds(60))
 
     assert done.returncode == 78
     assert b"install again with a C compiler" in done.stderr
@@ -268,7 +268,7 @@ def run_echod(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]
     return subprocess.run(
         [sys.executable, "-m", "echo", *words],
         stderr=subprocess.PIPE,
-        timeout=seconds(30),
+        timeout=seconds(60),
         check=False,
         **options,
     )
@@ -385,7 +385,7 @@ def test_ctrl_c_on_a_terminal_ends_a_ping_with_a_file_called_serve(
                 pressed = os.write(master, b"\x03")
     os.close(master)
 
-    assert process.wait(seconds(20)) == 0, screen
+    assert process.wait(seconds(60)) == 0, screen
     assert b"^C" in screen
     assert b" received" in screen
 
@@ -439,10 +439,10 @@ def test_an_output_that_somebody_made_non_blocking() -> None:
     os.close(writer)
     stat = Path(f"/proc/{process.pid}/stat")
     # It sleeps in the write, or is about to: either way all of the output has to come.
-    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", 20)
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S")
     with open(reader, "rb") as output:  # noqa: PTH123
         shown = output.read().lstrip(b"\0")
-    _, errors = process.communicate(timeout=seconds(20))
+    _, errors = process.communicate(timeout=seconds(60))
 
     assert (process.returncode, errors) == (0, b"")
     assert shown.startswith(b"Usage: echod COMMAND")

@@ -13,6 +13,7 @@ import pytest
 from echo import EchoClient
 from echo.client import EchoEnded, EchoMismatch, EchoTimeout
 from echo.client.stream import EchoStream
+from tests.planted import OVER
 from tests.waiting import seconds
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     Serve = Callable[[socket.socket], None]
 
 MIB = 1024 * 1024
-# Nobody sets it: waiting for it is longer than the clients' patience in these tests.
-STILL = threading.Event()
 
 
 @contextmanager
@@ -37,11 +36,23 @@ def one_session(serve: Serve) -> Iterator[tuple[str, int]]:
             serve(sock)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(seconds(10))
+        listener.settimeout(seconds(60))  # the client may be a process that has to start
         thread = threading.Thread(target=accept)
+        OVER.clear()
         thread.start()
-        yield listener.getsockname()
-        thread.join(seconds(10))
+        try:
+            yield listener.getsockname()
+        finally:
+            OVER.set()
+            thread.join(seconds(10))
+
+
+@contextmanager
+def impatient(address: tuple[str, int], timeout: float) -> Iterator[EchoClient]:
+    """Return a client that has time to connect, and little for all else."""
+    with EchoClient(*address, timeout=seconds(10)) as client:
+        client.timeout = timeout
+        yield client
 
 
 def until_end(sock: socket.socket) -> bytes:
@@ -76,7 +87,7 @@ def silent(sock: socket.socket) -> None:
 def deaf(sock: socket.socket) -> None:
     """Read nothing and say nothing, until the client is gone."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    STILL.wait(seconds(1.5))
+    OVER.wait(seconds(60))
 
 
 def test_a_client_reads_while_it_writes(server: RunningServer) -> None:
@@ -131,14 +142,14 @@ def test_a_reset_says_what_is_missing() -> None:
 
 def test_silence_is_a_time_out() -> None:
     """A server that never answers costs `timeout` seconds, not for ever."""
-    with one_session(silent) as address, EchoClient(*address, timeout=0.1) as client:
+    with one_session(silent) as address, impatient(address, 0.1) as client:
         with pytest.raises(EchoTimeout, match=r"no echo for 0\.1 s at offset 0, with 3 bytes"):
             client.echo(b"one")
 
 
 def test_a_server_that_reads_nothing_is_a_time_out() -> None:
     """A send without progress gives up as well."""
-    with one_session(deaf) as address, EchoClient(*address, timeout=0.1) as client:
+    with one_session(deaf) as address, impatient(address, 0.1) as client:
         with pytest.raises(EchoTimeout):
             client.send(bytes(32 * MIB))
 
@@ -150,8 +161,9 @@ def test_an_end_that_doesn_t_come_is_a_time_out() -> None:
         sock.sendall(b"one")
         mute(sock)
 
-    with one_session(serve) as address, EchoClient(*address, timeout=0.1) as client:
-        client.send(b"one")
+    with one_session(serve) as address, EchoClient(*address, timeout=seconds(10)) as client:
+        client.echo(b"one")
+        client.timeout = 0.1
         with pytest.raises(EchoTimeout, match="its end of stream missing"):
             client.finish()
 
@@ -194,7 +206,7 @@ def stream(
 ) -> bytes:
     """Send `data` as a stream and return what came back."""
     got: list[bytes] = []
-    with EchoClient(*address, timeout=seconds(timeout)) as client:
+    with impatient(address, seconds(timeout)) as client:
         EchoStream(client, verify=verify).run(chunks(data), got.append)
     return b"".join(got)
 
@@ -213,16 +225,40 @@ def test_a_stream_waits_for_its_source(server: RunningServer) -> None:
     parts = [b"late", b"early"]
 
     def read() -> bytes:
-        pause.wait(seconds(0.6))
+        pause.wait(0.3)  # several time-outs, and the last of them is not over at its end
+        client.timeout = seconds(10)
         return parts.pop() if parts else b""
 
     got: list[bytes] = []
-    with EchoClient(*server.address, timeout=seconds(0.4)) as client:
+    with impatient(server.address, 0.07) as client:
         run = EchoStream(client)
         run.run(read, got.append)
 
     assert b"".join(got) == b"earlylate"
     assert repr(run) == "<EchoStream 9 sent, 9 returned>"
+
+
+def test_a_time_out_begins_when_something_is_due() -> None:
+    """The time before that, in which there was nothing to send, is not part of it."""
+    pause = threading.Event()
+    parts = [b"", b"late"]
+
+    def serve(sock: socket.socket) -> None:
+        for data in iter(lambda: sock.recv(65536), b""):
+            pause.wait(0.3)
+            sock.sendall(data)
+
+    def read() -> bytes:
+        if len(parts) == 2:
+            pause.wait(0.1)  # a wait for the server has begun, and ends while that pauses
+            client.timeout = seconds(10)
+        return parts.pop()
+
+    got: list[bytes] = []
+    with one_session(serve) as address, impatient(address, 0.2) as client:
+        EchoStream(client).run(read, got.append)
+
+    assert got == [b"late"]
 
 
 def test_a_stream_that_breaks_says_where() -> None:
@@ -254,9 +290,9 @@ def test_a_stream_that_ends_early_says_what_is_missing() -> None:
 
 
 def mute(sock: socket.socket) -> None:
-    """Take everything, and say nothing for a while after that."""
+    """Take everything, and say nothing after that until the client is gone."""
     until_end(sock)
-    STILL.wait(seconds(1.5))
+    OVER.wait(seconds(60))
 
 
 @pytest.mark.parametrize(("serve", "size"), [(mute, 3), (silent, 40 * MIB), (deaf, 40 * MIB)])
@@ -291,23 +327,30 @@ def test_a_stream_whose_server_speaks_first_leaves_no_traceback(
     """The sender's thread ends quietly when the connection is closed under it."""
     struck: list[object] = []
     monkeypatch.setattr(threading, "excepthook", struck.append)
-    closed = threading.Event()
+    reading, closed = threading.Event(), threading.Event()
+    senders: list[threading.Thread] = []
 
     def read() -> bytes:
+        senders.append(threading.current_thread())
+        reading.set()
         closed.wait(seconds(10))
         return b"late"
 
-    with one_session(lambda sock: (sock.sendall(b"220 hello"), until_end(sock))[0]) as address:
+    def greet(sock: socket.socket) -> None:
+        reading.wait(seconds(10))
+        sock.sendall(b"220 hello")
+        until_end(sock)
+
+    with one_session(greet) as address:
         with EchoClient(*address, timeout=seconds(10)) as client:
             stream = EchoStream(client)
             with pytest.raises(EchoMismatch):
                 stream.run(read, lambda _: None)
         closed.set()
-        senders = [thread for thread in threading.enumerate() if "_send_all" in thread.name]
-        for thread in senders:
-            thread.join(seconds(10))
+        (sender,) = senders
+        sender.join(seconds(10))
 
-    assert len(senders) == 1
+    assert not sender.is_alive()
     assert struck == []
 
 

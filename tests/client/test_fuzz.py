@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
+from echo.client import EchoClient
 from echo.client.cases import Case, literal
 from echo.client.fuzz import Fuzzer
 from echo.client.strategies import noise, payloads, short_payloads, sizes, splits
@@ -37,10 +39,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.once  # the search is hypothesis's
 
 
-def found(serve: Serve, **options: int) -> FailedCase:
+@pytest.fixture(autouse=True)
+def _time_to_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a slow machine get to the smallest case, too."""
+    monkeypatch.setattr("echo.client.fuzz.SHRINK_TIMEOUT", seconds(600))
+
+
+def found(serve: Serve, *, deadline: float = 10, **options: int) -> FailedCase:
     """Fuzz a planted server, and give what is found."""
     with planted.planted(serve) as address:
-        fuzzer = Fuzzer(*address, seed=1, deadline=seconds(0.2), **options)
+        fuzzer = Fuzzer(*address, seed=1, deadline=seconds(deadline), **options)
         finding = fuzzer.search()
     assert finding is not None
     return finding
@@ -52,14 +60,14 @@ def found(serve: Serve, **options: int) -> FailedCase:
 @pytest.mark.long
 def test_dropped_nul_bytes_are_found() -> None:
     """The smallest case is one NUL."""
-    finding = found(planted.drops_nul)
+    finding = found(planted.hangs_up(planted.drops_nul))
 
     assert finding.case.payload == b"\0"
 
 
-def test_a_loss_after_a_half_close_is_found() -> None:
+def test_a_loss_after_a_half_close_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest case is one byte and a half-close at once."""
-    finding = found(planted.loses_after_half_close)
+    finding = found(planted.loses_after_half_close(monkeypatch))
 
     assert len(finding.case.payload) == 1
     assert finding.case.half_close
@@ -69,7 +77,7 @@ def test_a_loss_after_a_half_close_is_found() -> None:
 @pytest.mark.long
 def test_a_break_beyond_4096_is_found() -> None:
     """The smallest case is the first size beyond."""
-    finding = found(planted.breaks_beyond_4096)
+    finding = found(planted.hangs_up(planted.breaks_beyond_4096))
 
     assert len(finding.case.payload) == 4097
     assert len(finding.case.pieces) == 1
@@ -77,7 +85,7 @@ def test_a_break_beyond_4096_is_found() -> None:
 
 def test_a_prefix_of_lines_is_found() -> None:
     """The smallest case is one byte: it comes back with more, or not at all."""
-    finding = found(planted.prefixes_lines)
+    finding = found(planted.hangs_up(planted.prefixes_lines))
 
     assert len(finding.case.payload) == 1
 
@@ -100,18 +108,26 @@ def test_more_than_was_sent_is_found() -> None:
 
 def test_an_end_that_never_comes_is_found() -> None:
     """Without a byte the half-close has to be answered, too."""
-    finding = found(planted.never_ends, max_size=10)
+    finding = found(planted.never_ends, deadline=0.4, max_size=10)
 
     assert (finding.case.payload, finding.case.half_close) == (b"", True)
 
 
-def test_a_fault_in_the_splitting_is_found() -> None:
+def test_a_fault_in_the_splitting_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes a second piece for something else is found with two short pieces."""
+    taken = threading.Semaphore(0)
+    send = EchoClient.send
 
     def serve(sock: socket.socket) -> None:
         for number, data in enumerate(planted.reads(sock)):
+            taken.release()
             sock.sendall(data if number == 0 else data[::-1])
 
+    def send_apart(client: EchoClient, piece: bytes) -> None:
+        send(client, piece)  # and the next one when this is read: the network may join them
+        assert not piece or taken.acquire(timeout=seconds(10))
+
+    monkeypatch.setattr(EchoClient, "send", send_apart)
     finding = found(serve, max_size=200)
 
     assert len(finding.case.pieces) == 2
@@ -123,9 +139,10 @@ def test_a_fault_that_does_not_come_again_is_kept() -> None:
     count = iter(range(10**6))
 
     def serve(sock: socket.socket) -> None:
-        number = next(count)
         for data in planted.reads(sock):
-            sock.sendall(b"" if number == 20 else data)
+            if next(count) == 20:
+                return
+            sock.sendall(data)
 
     finding = found(serve, max_size=1000)
 
@@ -140,6 +157,7 @@ while True:
     sock, _ = listener.accept()
     while data := sock.recv(65536):
         if b"\\0" in data:
+            listener.close()  # before the client can know
             os._exit(0)
         sock.sendall(data)
     sock.close()
@@ -153,7 +171,7 @@ def test_a_server_that_is_gone_after_a_case_is_found() -> None:
         words = [sys.executable, "-c", FRAGILE, str(listener.fileno())]
         process = subprocess.Popen(words, pass_fds=[listener.fileno()])
     try:
-        fuzzer = Fuzzer(*address, seed=1, max_size=600, deadline=seconds(1))
+        fuzzer = Fuzzer(*address, seed=1, max_size=600, deadline=seconds(20))
         fuzzer.search()
     finally:
         process.kill()
@@ -167,7 +185,7 @@ def test_a_server_that_is_gone_after_a_case_is_found() -> None:
 def test_making_it_smaller_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shrinking that takes too long ends, with the smallest case so far."""
     monkeypatch.setattr("echo.client.fuzz.SHRINK_TIMEOUT", 0.0)
-    finding = found(planted.breaks_beyond_4096, max_size=5000)
+    finding = found(planted.hangs_up(planted.breaks_beyond_4096), max_size=5000)
 
     assert len(finding.case.payload) == 4097
 
@@ -177,7 +195,7 @@ def test_making_it_smaller_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None
 
 def passes(address: tuple[str, int], max_examples: int = 10) -> None:
     """Fuzz a server that is to be right."""
-    fuzzer = Fuzzer(*address, deadline=seconds(10), max_examples=max_examples)
+    fuzzer = Fuzzer(*address, deadline=seconds(30), max_examples=max_examples)
     fuzzer.search()
 
     assert fuzzer.finding is None
@@ -194,12 +212,13 @@ def test_our_own_server_passes() -> None:
 
 
 def test_a_slow_line_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A case that makes progress may take a second more for each 64 KiB."""
-    monkeypatch.setattr("echo.client.fuzz.WHOLE", 1)
+    """A case that makes progress may take longer, by what its payload takes on a slow line."""
+    monkeypatch.setattr("echo.client.fuzz.WHOLE", 0.1)
+    monkeypatch.setattr("echo.client.fuzz.SLOW_BYTES_PER_S", 1024)
     with running_server(faults=Faults(throttle=60_000)) as server:
         fuzzer = Fuzzer(
             *server.address,
-            deadline=seconds(1),
+            deadline=seconds(10),
             max_examples=1,
             max_size=65537,
             half_close=False,
@@ -216,7 +235,7 @@ def program(port: int, *words: str) -> Iterator[tuple[str, int]]:
         words, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        wait_until(lambda: answers(port), what=f"{words[0]} listening")
+        wait_until(lambda: answers(port), 30, f"{words[0]} listening")
         yield "127.0.0.1", port
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -229,6 +248,10 @@ def answers(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
+# Seconds that socat leaves for the rest of the echo after a half-close; half a one by itself.
+PATIENT = ("-t", "60")
+
+
 def test_socat_s_pipe_passes() -> None:
     """As long as it reads no more at once than a pipe has room for.
 
@@ -237,7 +260,7 @@ def test_socat_s_pipe_passes() -> None:
     """
     port = free_port()
     listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
-    with program(port, need("socat"), "-b", "4096", listen, "PIPE") as address:
+    with program(port, need("socat"), *PATIENT, "-b", "4096", listen, "PIPE") as address:
         passes(address)
 
 
@@ -245,7 +268,7 @@ def test_socat_with_cat_passes() -> None:
     """Passes: socat runs a process for each session."""
     port = free_port()
     listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
-    with program(port, need("socat"), listen, "EXEC:cat") as address:
+    with program(port, need("socat"), *PATIENT, listen, "EXEC:cat") as address:
         passes(address)
 
 
@@ -260,8 +283,8 @@ def test_ncat_with_cat_is_right_but_for_the_half_close() -> None:
     numbers = re.findall(r"(\d+)\.(\d+)", version.stdout + version.stderr)[0]
     port = free_port()
     with program(port, ncat, "-l", "127.0.0.1", str(port), "-k", "-e", cat) as address:
-        finding = Fuzzer(*address, max_size=32768, deadline=seconds(5)).search()
-        rest = Fuzzer(*address, max_size=32768, deadline=seconds(5), half_close=False).search()
+        finding = Fuzzer(*address, max_size=32768, deadline=seconds(10)).search()
+        rest = Fuzzer(*address, max_size=32768, deadline=seconds(10), half_close=False).search()
 
     assert rest is None
     if tuple(int(number) for number in numbers) < (7, 96):

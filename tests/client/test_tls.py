@@ -17,6 +17,7 @@ from echo.client.plan import LoadPlan
 from echo.client.tls import trusting
 from echo.testing import RunningServer, running_server
 from tests.authority import Authority
+from tests.client.test_load import LongLoad
 from tests.conftest import check_events
 from tests.waiting import seconds
 
@@ -63,10 +64,18 @@ def test_a_stranger_s_pings_say_why(server: RunningServer) -> None:
 
 def test_a_load_goes_through_tls(server: RunningServer, authority: Authority) -> None:
     """Many sessions, new ones all the time, records of every size, and no error."""
-    plan = LoadPlan(sessions=8, duration=0.5, size="1-40000", churn=3, timeout=seconds(20))
-    load = Load(*server.address, plan, tls=authority.trusting())
+    load = LongLoad(
+        *server.address,
+        enough=lambda load: load.exchanges > 8 * 3,
+        tls=authority.trusting(),
+        sessions=8,
+        duration=0.5,
+        size="1-40000",
+        churn=3,
+    )
     load.run()
-    closed = server.log.named("session.closed")
+    count = len(server.log.named("session.accepted"))
+    closed = server.log.wait_for("session.closed", count, seconds(30))
 
     assert (load.errors, load.first_error) == (0, None)
     assert load.exchanges > 8
@@ -87,8 +96,9 @@ def test_handshakes_that_fail_later_are_counted(tmp_path: Path) -> None:
     other = stranger.certificates()
     context = authority.trusting()
     with running_server(tls=certificates) as server:
-        plan = LoadPlan(sessions=2, duration=0.5, churn=1, timeout=seconds(20))
-        load = Load(*server.address, plan, tls=context)
+        load = LongLoad(
+            *server.address, enough=lambda load: load.errors > 0, tls=context, sessions=2, churn=1
+        )
         has_finished = load.has_finished
 
         def then_change(session: object) -> None:
@@ -107,8 +117,12 @@ def test_connections_that_end_before_their_handshake_are_counted(authority: Auth
     """A connection that is closed before its handshake counts as refused."""
     limits = Limits(max_sessions=1)
     with running_server(tls=authority.certificates(), limits=limits) as server:
-        plan = LoadPlan(sessions=4, duration=0.5, timeout=seconds(20))
-        load = Load(*server.address, plan, tls=authority.trusting())
+        load = LongLoad(
+            *server.address,
+            enough=lambda load: load.errors > 0 and load.exchanges > 0,
+            tls=authority.trusting(),
+            sessions=4,
+        )
         load.run()
 
     assert load.exchanges > 0
@@ -116,7 +130,8 @@ def test_connections_that_end_before_their_handshake_are_counted(authority: Auth
 
 
 @pytest.mark.parametrize(
-    "command", [["ping", "--count", "2", "--interval", "0"], ["load", "--duration", "0.2"]]
+    "command",
+    [["ping", "--count", "2", "--interval", "0"], ["load", "--duration", "0.2", "--timeout", "30"]],
 )
 def test_the_commands_take_the_flags(
     server: RunningServer,

@@ -83,7 +83,7 @@ def pages() -> Iterator[Pages]:
 def test_a_daemon_s_sessions_are_read(daemon: Start) -> None:
     """Each session with its peer, its descriptor and its counts."""
     process = daemon("--status-port", "0")
-    source = StatusPage(f"127.0.0.1:{status_port(process)}/")
+    source = StatusPage(f"127.0.0.1:{status_port(process)}/", timeout=seconds(20))
     with process.client() as client:
         client.echo(b"hello")
         found = wait_until(lambda: [s for s in source.read().sessions if s.sent_bytes == 5])
@@ -209,19 +209,19 @@ def test_an_answer_that_is_not_a_daemon_s_is_refused(pages: Pages, body: bytes) 
     """Whatever JSON it is, or none."""
     pages.body = body
     with pytest.raises(BadAnswer, match="its answer is not a daemon's"):
-        StatusPage(pages.url).read()
+        StatusPage(pages.url, timeout=seconds(20)).read()
 
 
 def test_a_page_that_is_not_there_is_said(pages: Pages) -> None:
     """An older daemon has no such page."""
     with pytest.raises(BadAnswer, match="it answers 404 Not Found"):
-        StatusPage(f"{pages.url}/below").read()
+        StatusPage(f"{pages.url}/below", timeout=seconds(20)).read()
 
 
 def test_who_doesn_t_speak_http_is_refused(server: RunningServer) -> None:
     """As the echo port itself: it is easily mistaken for the status port."""
     with pytest.raises(BadAnswer, match="it doesn't answer in HTTP"):
-        StatusPage(f"http://127.0.0.1:{server.port}").read()
+        StatusPage(f"http://127.0.0.1:{server.port}", timeout=seconds(20)).read()
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -281,14 +281,14 @@ def test_what_is_no_answer_in_http_is_refused(head: bytes) -> None:
     """Headers and chunk extensions have a smaller bound of their own."""
     with one_session(dripping(head, b"")) as address:
         with pytest.raises(BadAnswer, match="it doesn't answer in HTTP"):
-            StatusPage(f"http://{address[0]}:{address[1]}", timeout=seconds(10)).read()
+            StatusPage(f"http://{address[0]}:{address[1]}", timeout=seconds(20)).read()
 
 
 def test_an_end_without_an_answer_is_refused() -> None:
     """As of a proxy that has nobody behind it."""
     with one_session(lambda sock: sock.recv(65536)) as address:
         with pytest.raises(BadAnswer, match="it doesn't answer in HTTP"):
-            StatusPage(f"http://{address[0]}:{address[1]}").read()
+            StatusPage(f"http://{address[0]}:{address[1]}", timeout=seconds(20)).read()
 
 
 def dripping(
@@ -297,7 +297,7 @@ def dripping(
     """Make a server that sends `head`, and `again` until the client has gone, or long enough."""
 
     def serve(sock: socket.socket) -> None:
-        pause, deadline = threading.Event(), Deadline(seconds(20))
+        pause, deadline = threading.Event(), Deadline(seconds(60))
         with suppress(OSError):  # the client has gone
             sock.recv(65536)
             sock.sendall(head)
@@ -326,7 +326,7 @@ def test_nobody_there_is_an_error_of_the_network(url: str) -> None:
 def test_a_poller_reads_on_through_everything(pages: Pages) -> None:
     """It has the newest snapshot, says what is wrong, and goes on when that is over."""
     changed = threading.Event()
-    source = StatusPage(pages.url)
+    source = StatusPage(pages.url, timeout=seconds(20))
     first = source.read()
     with Poller(source, first, 0.01, changed.set) as poller:
         assert changed.wait(seconds(10))

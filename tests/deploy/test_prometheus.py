@@ -21,6 +21,7 @@ class QuietLog:
     """A log that has lost nothing."""
 
     dropped = 0
+    problem = None
     queue_length = 0
 
 

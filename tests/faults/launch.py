@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +36,13 @@ def keepalive(numbers: str) -> None:
 
     idle, interval, probes = map(int, numbers.split("/"))
     sockets.KEEPALIVE = (idle, interval, probes)
+
+
+def lingering(seconds: str) -> None:
+    """Wait this long for the end of a peer whose session has ended."""
+    from echo.server import server, sockets
+
+    server.linger = partial(sockets.linger, seconds=float(seconds))
 
 
 def queue(size: str) -> None:

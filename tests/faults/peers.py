@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import select
 import selectors
 import socket
 import struct
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -31,10 +34,9 @@ class Peers:
 
     def __call__(self, port: int, source: str = "127.0.0.1") -> socket.socket:
         """Connect."""
-        sock = socket.socket()
+        sock = socket_of(source)
         self.socks.append(sock)
-        sock.settimeout(seconds(20))
-        sock.bind((source, 0))
+        sock.settimeout(seconds(60))
         sock.connect(("127.0.0.1", port))
         return sock
 
@@ -42,6 +44,18 @@ class Peers:
         """Close all of them."""
         while self.socks:
             self.socks.pop().close()
+
+
+def socket_of(source: str) -> socket.socket:
+    """Return a socket that connects from this address.
+
+    Its port is chosen when it connects. Chosen now, it would have to be one that no connection has
+    used within the last minute, and other tests may leave none of those.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((source, 0))
+    return sock
 
 
 def reset(sock: socket.socket) -> None:
@@ -69,15 +83,40 @@ def echoes(sock: socket.socket, data: bytes = b"hello") -> bool:
     return came == data
 
 
-def fill(sock: socket.socket, most: int = 1 << 30) -> int:
-    """Send until nothing moves any more: the server is blocked in its send; give the bytes."""
-    sock.settimeout(0.3)
-    sent = 0
-    with suppress(TimeoutError):
-        while sent < most:
+def fill(sock: socket.socket, server: int, most: int = 1 << 30) -> int:
+    """Send until nothing moves any more, and return the number of bytes.
+
+    The server, whose process id is `server`, is blocked in its send then. That nothing has moved
+    for a while doesn't show that alone: it may wait for a processor.
+    """
+    sock.setblocking(False)
+    deadline = Deadline(seconds(60))
+    sent, at_rest = 0, False
+    while sent < most:
+        try:
             sent += sock.send(bytes(65536))
-    sock.settimeout(seconds(20))
+            at_rest = False
+        except BlockingIOError:
+            if at_rest:
+                break
+            assert not deadline.expired, "the server is never at rest"
+            select.select((), (sock,), (), 0.3)
+            at_rest = is_at_rest(server)
+    sock.settimeout(seconds(60))
     return sent
+
+
+def is_at_rest(pid: int) -> bool:
+    """Return whether every thread of a process waits for something, but for the one that asks."""
+    me = str(threading.get_native_id())
+    tasks = (task for task in Path(f"/proc/{pid}/task").iterdir() if task.name != me)
+    return all(_state(task) == "S" for task in tasks)
+
+
+def _state(task: Path) -> str:
+    with suppress(OSError):  # it has ended by now, and does nothing more
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    return "S"
 
 
 def pause(count: float) -> None:
@@ -106,14 +145,21 @@ class Crowd:
     def connect(self) -> None:
         """Begin all connections at once, then wait until each of them is there."""
         for number in range(self.count):
-            sock = socket.socket()
+            # Of one source address, too few ports could be left by others' tests, or for them.
+            sock = socket_of(f"127.0.{number % 8 + 1}.1")
             self.socks.append(sock)
             sock.setblocking(False)
-            # Of one source address, too few ports could be left by others' tests.
-            sock.bind((f"127.0.{number % 8}.1", 0))
             with suppress(BlockingIOError):
                 sock.connect(("127.0.0.1", self._port))
-        self._each(selectors.EVENT_WRITE, lambda sock: not sock.getsockopt(*ERROR))
+
+        def connected(sock: socket.socket) -> bool:
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            assert not error, os.strerror(error)
+            return True
+
+        self._each(selectors.EVENT_WRITE, connected)
+        for sock in self.socks:
+            sock.settimeout(seconds(60))
 
     def sent_again(self) -> int:
         """Count the packets that the system had to send once more; the first is after a second."""
@@ -124,7 +170,7 @@ class Crowd:
         """Let `count` of them send the same, then wait until each has it back."""
         some = self.socks[:count]
         for sock in some:
-            assert sock.send(data) == len(data)
+            sock.sendall(data)
         due = dict.fromkeys(some, data)
 
         def came_back(sock: socket.socket) -> bool:
@@ -160,7 +206,8 @@ class Crowd:
                     self._selector.unregister(key.fileobj)
 
 
-ERROR = (socket.SOL_SOCKET, socket.SO_ERROR)
+# Of linux/in.h; the socket module names it from Python 3.12 on.
+IP_BIND_ADDRESS_NO_PORT = 24
 # Where `tcpi_total_retrans` stands in the `tcp_info` of linux/tcp.h.
 TOTAL_RETRANS = 100
 

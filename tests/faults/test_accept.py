@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from echo.server.sockets import GONE_BEFORE_ACCEPT, OUT_OF_CAPACITY
 from tests.faults.peers import echoes
 from tests.faults.test_descriptors import cpu_share
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.faults.peers import Peers, Start
@@ -60,19 +62,19 @@ def test_an_error_that_stays_takes_no_processor(daemon: Start, connect: Peers) -
     """An error for each connection, for ever, leaves the processor alone and can be stopped."""
     process = daemon(fault="accept:EPERM*")
     connect(process.port)
-    share = cpu_share(process)
-    code = process.stop()
+    wait_until(lambda: cpu_share(process) < 0.1)
 
-    assert share < 0.1
-    assert code == 0
+    assert process.stop() == 0
 
 
 def test_without_capacity_it_waits(daemon: Start, connect: Peers) -> None:
     """Each time there is one line on the way in, that says of what, and one on the way out."""
     # The second "ok" finds nobody waiting, which is what calls it over.
     process = daemon(fault=f"accept:{','.join(f'{name},{name},ok,ok' for name in FULL)}")
-    answers = [echoes(connect(process.port)) for _ in FULL]
-    process.wait_for("accept.resumed", len(FULL))
+    answers = []
+    for number, _ in enumerate(FULL, start=1):
+        answers.append(echoes(connect(process.port)))
+        process.wait_for("accept.resumed", number)  # or the next client would be there for it
     named = [line["error"] for line in process.events("accept.exhausted")]
 
     assert all(answers)
@@ -84,7 +86,8 @@ def test_a_broken_listener_ends_the_daemon(daemon: Start, connect: Peers) -> Non
     processes = [daemon(fault=f"accept:{name}") for name in FATAL]
     for process in processes:
         process.expect_code, process.expect_errors = 70, 1
-        connect(process.port)
+        with suppress(ConnectionResetError):  # it may end before the peer sees that it connected
+            connect(process.port)
     codes = [process.wait() for process in processes]
     errors = [process.events("server.error")[0] for process in processes]
     reasons = {process.events("server.stopped")[0]["reason"] for process in processes}

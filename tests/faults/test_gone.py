@@ -46,7 +46,7 @@ def test_each_session_looks_for_its_peer(server: RunningServer) -> None:
     """The kernel asks after 60 s of silence, then every 10 s, and gives up after six times."""
     import socket
 
-    with EchoClient(*server.address) as client:
+    with EchoClient(*server.address, timeout=seconds(60)) as client:
         client.echo(b"hello")
         (session,) = server.server.sessions.live()
         is_on = session.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -58,7 +58,7 @@ def test_each_session_looks_for_its_peer(server: RunningServer) -> None:
 
 def ip(*arguments: str) -> None:
     """Set a network up."""
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=seconds(20))
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=seconds(60))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.peers import echoes
+from tests.faults.test_stop import stop
 
 if TYPE_CHECKING:
     from tests.faults.peers import Peers, Start
@@ -80,7 +81,7 @@ def test_a_handler_that_hangs(daemon: Start, connect: Peers) -> None:
     process = daemon("--drain-timeout", "0.2", fault="deaf")
     connect(process.port)
     process.wait_for("session.accepted")
-    code = process.stop(timeout=2.2)
+    code = stop(process, 0.2)
 
     assert code == 0
     assert process.events("session.closed")[0]["reason"] == "cut"

@@ -41,7 +41,7 @@ def ask(process: DaemonProcess, path: str) -> None:
     """Ask the status server for a page, whatever it answers."""
     url = f"http://127.0.0.1:{process.started['status_port']}{path}"
     try:
-        urllib.request.urlopen(url, timeout=seconds(10)).close()
+        urllib.request.urlopen(url, timeout=seconds(60)).close()
     except urllib.error.HTTPError as error:
         error.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -102,9 +103,17 @@ def test_nothing_follows_the_last_line(daemon: Start, pipe: Pipe, connect: Peers
 def queued(process: DaemonProcess) -> int:
     """Return how many lines wait to be written."""
     url = f"http://127.0.0.1:{process.started['status_port']}/metrics"
-    with urllib.request.urlopen(url, timeout=seconds(10)) as page:
+    with urllib.request.urlopen(url, timeout=seconds(60)) as page:
         (count,) = re.findall(r"^echod_log_queue_length (\d+)", page.read().decode(), re.MULTILINE)
         return int(count)
+
+
+def problem(process: DaemonProcess) -> str | None:
+    """Return why the log can't be written."""
+    url = f"http://127.0.0.1:{process.started['status_port']}/sessions"
+    with urllib.request.urlopen(url, timeout=seconds(10)) as page:
+        found: str | None = json.load(page)["server"]["log_problem"]
+        return found
 
 
 def test_a_full_disk(daemon: Start, connect: Peers) -> None:
@@ -133,11 +142,13 @@ def test_a_disk_that_is_full_for_a_while(
     disk: Path, daemon: Start, connect: Peers, hup: bool
 ) -> None:
     """Lines wait, none is torn or lost, and they are written when there is room again."""
-    process = daemon(log=disk / "echo.jsonl")
+    process = daemon("--status-port", "0", log=disk / "echo.jsonl")
     filler = disk / "filler"
     fill_up(filler)
     sessions(process, connect, 60)
     wait_until(lambda: full(disk))
+    wait_until(lambda: problem(process))
+    assert problem(process) == "No space left on device"
     if hup:  # it does not help, and does no harm
         process.send(signal.SIGHUP)
     filler.unlink()
@@ -145,6 +156,7 @@ def test_a_disk_that_is_full_for_a_while(
 
     assert len(closed) == 60
     assert process.events("log.dropped") == []
+    assert wait_until(lambda: problem(process) is None)
     process.check_and_stop()
 
 
@@ -223,6 +235,7 @@ def test_standard_output_that_doesn_t_block(daemon: Start, connect: Peers) -> No
     data: list[bytes] = []
     thread = threading.Thread(target=lambda: data.extend(iter(lambda: os.read(reader, 65536), b"")))
     thread.start()
+    wait_until(lambda: b"".join(data).count(b"\n") == 1 + 2 * 300)
     process.check_and_stop()
     thread.join()
     os.close(reader)
@@ -258,7 +271,7 @@ def test_a_renamed_file_under_load(daemon: Start, connect: Peers) -> None:
         sessions(process, connect, 20)
         process.log.rename(process.log.with_name(f"echo.jsonl.{number}"))
         process.send(signal.SIGHUP)
-        wait_until(process.log.exists)
+        process.wait_for("log.reopened", 10 - number)
     sessions(process, connect, 20)
     closed = process.wait_for("session.closed", 200)
 
@@ -274,7 +287,7 @@ def refused(process: DaemonProcess) -> tuple[int, bytes]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=False,
-        timeout=seconds(20),
+        timeout=seconds(60),
     )
     return done.returncode, done.stderr
 
@@ -284,7 +297,8 @@ def test_two_daemons_on_one_log(daemon: Start, connect: Peers) -> None:
     process = daemon("--log-max-size", "5000", fault="brisk")
     answers = [refused(process)]
     sessions(process, connect, 20)
-    wait_until(process.log.with_name("echo.jsonl.1").exists)
+    process.wait_for("session.closed", 20)  # and no rotation comes any more
+    assert process.log.with_name("echo.jsonl.1").exists()
     answers.append(refused(process))
     process.log.rename(process.log.with_name("echo.jsonl.9"))
     process.send(signal.SIGHUP)

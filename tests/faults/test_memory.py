@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_a_session_that_falls_silent_gives_its_large_buffer_back(daemon: Start, 
     with Crowd(process.port, 400) as crowd:
         crowd.connect()
         most = most_while(process, lambda: crowd.echo(bytes(64 * KIB)))
-        wait_until(lambda: own_memory(process) - before <= 400 * 32 * KIB, 30)
+        wait_until(lambda: own_memory(process) - before <= 400 * 32 * KIB)
         crowd.end()
 
     # The compiled loop gives a buffer back within milliseconds, maybe before the crowd is through.
@@ -69,12 +70,14 @@ def most_while(process: DaemonProcess, work: Callable[[], None]) -> int:
     """Return the most memory of its own that a process has while the work is done."""
     with ThreadPoolExecutor() as pool:
         doing = pool.submit(work)
-        most = own_memory(process)
-        while not doing.done():
+        figures = []
+        done = False
+        while not done:
+            done = doing.done()  # then this look is the last, and one there is after the work
+            figures.append(own_memory(process))
             wait([doing], 0.1)
-            most = max(most, own_memory(process))
     doing.result()
-    return most
+    return max(figures)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -83,6 +86,7 @@ def test_without_memory_for_a_larger_buffer_sessions_go_on(
 ) -> None:
     """Each echoes with the buffer that it has; the loop in Python reports it, in shared lines."""
     process = daemon("--loop", loop, "--buffer-size", str(MIB))
+    began = time.monotonic()
     socks = [connect(process.port) for _ in range(50)]
     assert all(echoes(sock) for sock in socks)
     room = figure(process, "VmSize") + 4 * MIB
@@ -92,6 +96,7 @@ def test_without_memory_for_a_larger_buffer_sessions_go_on(
     connect.close()
     process.wait_for("session.closed", 50)
     process.stop()  # which writes what is left of shared lines
+    lasted = time.monotonic() - began
     errors = process.events("server.error")
     process.expect_errors = len(errors)
 
@@ -100,7 +105,8 @@ def test_without_memory_for_a_larger_buffer_sessions_go_on(
     if loop == "python":
         assert {line["where"] for line in errors} == {"enlarge"}
         assert sum(line.get("count", 1) for line in errors) > 40
-    assert len(errors) < 30
+    # One a second for each of the two exceptions, the first at once and the last at the stop.
+    assert len(errors) <= 2 * (lasted + 2)
 
 
 # -- the kernel's buffers ---------------------------------------------------------------------
@@ -112,7 +118,7 @@ def test_the_size_of_the_kernel_s_buffers_bounds_a_stuck_reader(
     """With `--socket-buffer`, what a client doesn't read waits with itself."""
     process = daemon("--write-timeout", "60", "--socket-buffer", "64K")
     sock = connect(process.port)
-    fill(sock)
+    fill(sock, process.pid)
     unsent = queued(process.port, sock.getsockname()[1])
 
     assert 0 < unsent < 512 * KIB
@@ -120,9 +126,14 @@ def test_the_size_of_the_kernel_s_buffers_bounds_a_stuck_reader(
 
 def queued(port: int, peer_port: int) -> int:
     """Return the bytes that wait to be sent to a peer, by the kernel's table of sockets."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ends = (f":{port:04X}", f":{peer_port:04X}")
-    (row,) = [x for x in rows if (x[1][-5:], x[2][-5:]) == ends]
+
+    def found() -> list[list[str]]:
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return [x for x in rows if (x[1][-5:], x[2][-5:]) == ends]
+
+    # While others come and go, the table may lack a row or have it twice.
+    row = wait_until(found)[0]
     return int(row[4].partition(":")[0], 16)
 
 
@@ -243,7 +254,8 @@ def test_a_full_daemon_and_its_stop_stay_within_the_limit(
     """With as many sessions as fit, each after a message of 64 KiB, and a TERM: it isn't killed."""
     count = 800
     size = BASE_BYTES + count * SESSION_BYTES
-    process = start_in(group, daemon, size, "--loop", loop)
+    # Time to drain is not what it is about.
+    process = start_in(group, daemon, size, "--loop", loop, "--drain-timeout", "60")
     with Crowd(process.port, count) as crowd:
         crowd.connect()
         crowd.echo(bytes(64 * KIB))

@@ -11,6 +11,7 @@ from echo.client import EchoClient
 from echo.server.handler import PREVIEW_BYTES
 from echo.testing import running_server
 from tests import vocabulary
+from tests.waiting import seconds
 
 if TYPE_CHECKING:
     from tests.faults.peers import Start
@@ -68,10 +69,10 @@ def test_no_payload_shows_unless_it_is_asked_for(daemon: Start) -> None:
 def test_previews_are_printable_and_short(payloads: list[bytes]) -> None:
     """The preview of any bytes can be printed, and is no longer than their escapes."""
     with running_server(log_payload=True) as server:
-        with EchoClient(*server.address) as client:
+        with EchoClient(*server.address, timeout=seconds(60)) as client:
             for payload in payloads:
                 client.echo(payload)
-        shown = server.log.wait_for("session.data", len(payloads))
+        shown = server.log.wait_for("session.data", len(payloads), seconds(60))
     vocabulary.check(server.events)
 
     for line, payload in zip(shown, payloads, strict=False):

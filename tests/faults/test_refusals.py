@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.peers import echoes, read_to_end
-from tests.waiting import wait_until
+from tests.waiting import seconds, wait_until
 
 if TYPE_CHECKING:
     from tests.faults.peers import Peers, Start
@@ -81,11 +81,11 @@ def test_a_flood_of_refusals(daemon: Start, connect: Peers) -> None:
 def test_one_peer_by_two_kinds_of_address(daemon: Start) -> None:
     """On a dual-stack socket an IPv4 peer is one peer, and is written as IPv4."""
     process = daemon("--host", "::", "--max-sessions-per-peer", "1")
-    with socket.create_connection(("127.0.0.1", process.port), 20) as first:
+    with socket.create_connection(("127.0.0.1", process.port), seconds(60)) as first:
         assert echoes(first)
-        with socket.create_connection(("127.0.0.1", process.port), 20) as second:
+        with socket.create_connection(("127.0.0.1", process.port), seconds(60)) as second:
             end = read_to_end(second)
-        with socket.create_connection(("::1", process.port), 20) as other:
+        with socket.create_connection(("::1", process.port), seconds(60)) as other:
             answer = echoes(other)
     process.wait_for("session.closed", 2)
     peers = {line["peer_ip"] for line in process.lines() if "peer_ip" in line}

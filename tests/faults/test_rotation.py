@@ -135,8 +135,9 @@ def test_a_log_behind_a_link(daemon: Start, connect: Peers, tmp_path: Path) -> N
     link, first, second = tmp_path / "link", tmp_path / "first" / "log", tmp_path / "second" / "log"
     link.symlink_to(first)
     process = daemon("--log-max-size", str(SIZE), "--log-keep", "90", log=link, fault="brisk")
+    process.log = first
     sessions(process, connect, 50)
-    wait_until(lambda: first.with_name("log.1").exists())
+    process.wait_for("session.closed", 50)  # and nothing more is to be written there
     link.unlink()
     link.symlink_to(second)
     process.expect_gaps = True  # what follows is in another folder
@@ -149,6 +150,7 @@ def test_a_log_behind_a_link(daemon: Start, connect: Peers, tmp_path: Path) -> N
     before, after = (process.lines() for process.log in (first, second))
 
     assert link.readlink() == second
+    assert first.with_name("log.1").exists()
     assert before[0]["event"] == "server.started"
     assert after[0]["event"] == "log.reopened"
     assert after[-1]["event"] == "server.stopped"

@@ -33,7 +33,7 @@ def serve(folder: Path, *flags: str) -> tuple[int, bytes]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
-        timeout=seconds(20),
+        timeout=seconds(60),
         preexec_fn=obey_permissions,
     )
     assert done.stdout == b""

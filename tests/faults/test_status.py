@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +46,8 @@ def test_a_request_of_megabytes_costs_the_daemon_nothing(
 
     def attack() -> None:
         for _ in range(5):
-            with suppress(ConnectionError):
-                sock = connect(port)
+            # Each goes before the next comes: too many at once would make room for each other.
+            with suppress(ConnectionError), connect(port) as sock:
                 sock.sendall(BOMB)
                 answers.append(read_to_end(sock)[:12])
 
@@ -59,7 +60,6 @@ def test_a_request_of_megabytes_costs_the_daemon_nothing(
         healthy.append(get(port, "/healthz")[0])
         with process.client() as client:
             assert client.echo(b"hello") == b"hello"
-    connect.close()
 
     assert set(answers) <= {b"HTTP/1.1 431"}
     assert set(healthy) == {200}
@@ -84,15 +84,17 @@ def test_threads_that_can_t_be_started_take_no_slots(daemon: Start, connect: Pee
     """More failed starts than there are slots, and the next client is answered."""
     process = daemon("--status-port", "0", fault="threads:Thread/40")
     port = status_port(process)
+    began = time.monotonic()
     for _ in range(40):
         with suppress(ConnectionError):
             assert not read_to_end(connect(port))
     code = get(port, "/healthz")[0]
     wait_until(lambda: sum(x.get("count", 1) for x in process.events("server.error")) == 40)
+    lasted = time.monotonic() - began
     process.expect_errors = len(process.events("server.error"))
 
     assert code == 200
-    assert process.expect_errors < 10
+    assert process.expect_errors <= lasted + 2  # one a second, and the first at once
 
 
 def test_without_a_thread_for_the_status_port_it_doesn_t_start(daemon: Start) -> None:
@@ -112,7 +114,7 @@ def test_a_status_listener_that_is_shut_from_outside_ends_the_daemon(tmp_path: P
     """A daemon without health says so and ends with a code, as one that is deaf does."""
     with listening() as sock, listening() as status, ExitStack() as stack:
         process = stack.enter_context(activated(tmp_path, {"status": status, "echo": sock}))
-        with EchoClient(*sock.getsockname(), timeout=seconds(20)) as client:
+        with EchoClient(*sock.getsockname(), timeout=seconds(60)) as client:
             client.echo(b"hello")
         status.shutdown(socket.SHUT_RDWR)
         ended = outcome(process)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.peers import echoes, read_to_end
+from tests.faults.test_stop import stop
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ def test_a_stop_doesn_t_wait_for_an_accept_loop_that_hangs(daemon: Start, connec
     process = daemon("--drain-timeout", "0.5", fault="threads:hang")
     connect(process.port)
     wait_until(lambda: process.descriptors() > process.descriptors_at_start)
-    process.send(signal.SIGTERM)
 
-    assert process.wait(2.5) == 0
+    assert stop(process, 0.5) == 0
 
 
 def test_without_a_thread_for_its_log_it_doesn_t_start(daemon: Start) -> None:

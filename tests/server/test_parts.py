@@ -346,6 +346,7 @@ def test_a_linger_ends_with_its_budget(pair: Pair) -> None:
 
     linger(left, seconds=1000, budget=100_000)
 
+    right.settimeout(seconds(10))
     assert right.recv(1) == b""
 
 

@@ -50,7 +50,7 @@ class Manager:
         self.path = path
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.bind("\0" + path[1:] if path.startswith("@") else path)
-        self.sock.settimeout(seconds(20))
+        self.sock.settimeout(seconds(60))
         self.heard: list[str] = []
 
     def wait_for(self, word: str) -> str:
@@ -147,6 +147,10 @@ def test_a_manager_that_reads_nothing_is_no_harm(daemon: Start, manager: Manager
     for count in range(1, 6):
         process.send(signal.SIGHUP)
         process.wait_for("log.reopened", count)
+    process.wait_for("session.closed")
+    for count in range(1, 3):  # then it has told of all that
+        process.send(signal.SIGUSR1)
+        process.wait_for("server.state", count)
     manager.sock.setblocking(False)
     with suppress(BlockingIOError):
         manager.wait_for("nothing")
@@ -161,7 +165,7 @@ def test_a_manager_that_reads_nothing_takes_no_time_of_a_drain(
     daemon: Start, manager: Manager
 ) -> None:
     """Sessions are asked to end before it is told of the stop, however long that takes."""
-    process = daemon(env=environment(manager), fault="stubborn")
+    process = daemon("--drain-timeout", "60", env=environment(manager), fault="stubborn")
     with process.client() as client:
         client.echo(b"hello")
         manager.wait_for("STATUS=1/")
@@ -255,12 +259,12 @@ def activated(
             yield process
         finally:
             process.terminate()
-            process.wait(seconds(20))
+            process.wait(seconds(60))
 
 
 def outcome(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     """Wait for the end of a daemon that can't start; give its code and its words."""
-    code = process.wait(seconds(20))
+    code = process.wait(seconds(60))
     assert process.stderr is not None
     return code, process.stderr.read().decode()
 
@@ -269,7 +273,7 @@ def outcome(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 def test_an_inherited_socket_is_served(tmp_path: Path, host: str) -> None:
     """With no address given, the socket from LISTEN_FDS is the one, whatever it is called."""
     with listening(host) as sock, activated(tmp_path, {"echod.socket": sock}) as process:
-        with EchoClient(host, sock.getsockname()[1], timeout=seconds(20)) as client:
+        with EchoClient(host, sock.getsockname()[1], timeout=seconds(60)) as client:
             assert client.echo(b"hello") == b"hello"
         process.terminate()
 
@@ -280,7 +284,7 @@ def test_the_socket_called_status_is_for_the_status_pages(tmp_path: Path) -> Non
     """Two sockets are told apart by LISTEN_FDNAMES."""
     with listening() as sock, listening() as status:
         with activated(tmp_path, {"status": status, "echo": sock}):
-            with EchoClient(*sock.getsockname(), timeout=seconds(20)) as client:
+            with EchoClient(*sock.getsockname(), timeout=seconds(60)) as client:
                 client.echo(b"hello")
             with socket.create_connection(status.getsockname(), seconds(20)) as page:
                 page.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
@@ -376,7 +380,7 @@ def keep_connecting(address: tuple[str, int], over: threading.Event, tally: list
     """Connect, echo, end, again and again; note how each ended."""
     while not over.is_set():
         try:
-            with EchoClient(*address, timeout=seconds(20)) as client:
+            with EchoClient(*address, timeout=seconds(60)) as client:
                 client.echo(b"hello")
                 client.finish()
             tally.append("whole")
@@ -409,7 +413,7 @@ def test_a_restart_under_load_refuses_nobody(tmp_path: Path) -> None:
         with activated(tmp_path, {"echo": sock}):
             over.set()
             for thread in threads:
-                thread.join(seconds(20))
+                thread.join(seconds(90))
 
     assert set(tally) <= {"whole", "drained"}
     assert tally.count("whole") > RESTARTS * 300
@@ -441,6 +445,6 @@ def shown(process: DaemonProcess, authority: Authority) -> bytes:
     """Return the certificate that the daemon shows."""
     context = authority.trusting()
     address = ("127.0.0.1", process.port)
-    with EchoClient(*address, timeout=seconds(20), tls=context) as client:
+    with EchoClient(*address, timeout=seconds(60), tls=context) as client:
         client.echo(b"hello")
         return client.sock.getpeercert(binary_form=True) or b""  # type: ignore[attr-defined, no-any-return]

@@ -25,7 +25,7 @@ def pytest_in(folder: Path, **files: str) -> subprocess.CompletedProcess[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=seconds(60),
+        timeout=seconds(110),
         check=False,
     )
 

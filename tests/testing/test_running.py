@@ -78,7 +78,7 @@ def test_a_faulty_handler_of_one_s_own_has_its_faults() -> None:
         pass
 
     with running_server(faults=Faults(close_after=3), handler=Mine) as server:
-        with EchoClient(*server.address, timeout=seconds(10)) as client:
+        with EchoClient(*server.address, timeout=seconds(60)) as client:
             with pytest.raises(EchoEnded, match="at offset 3, with 2 bytes missing"):
                 client.echo(b"hello")
 
@@ -122,7 +122,7 @@ def test_events_can_be_waited_for_in_asyncio() -> None:
 def test_changing_the_faults_takes_no_descriptors() -> None:
     """At any time, as often as a test likes."""
     with running_server(faults=Faults()) as server:
-        with EchoClient(*server.address, timeout=seconds(10)) as client:
+        with EchoClient(*server.address, timeout=seconds(60)) as client:
             client.echo(b"hello")
             before = len(list(Path("/proc/self/fd").iterdir()))
             for number in range(50):

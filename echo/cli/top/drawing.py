@@ -96,8 +96,10 @@ def _notice(control: Control, problem: str, width: int) -> Text:
         return Text(fitted(text, width), style="bold white on red")
     snapshot, rates = control.table.snapshot, control.table.snapshot.rates or {}
     lost, refused = snapshot.totals.get("log_dropped", 0), rates.get("refused", 0)
+    log_problem = snapshot.server.get("log_problem")
     notices = {
         f"REFUSING {compact(refused)}/s": refused > 0,
+        f"LOG CAN'T BE WRITTEN: {log_problem}": log_problem,
         f"LOG LINES LOST {compact(lost)}": lost > 0,
         "DRAINING": snapshot.server.get("draining"),
         "PAUSED": control.paused,

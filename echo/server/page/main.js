@@ -91,7 +91,7 @@ function showServer({ server, listening, sessions: { length } }) {
 }
 
 /** Show what somebody has to look into, and return it. */
-function showWarnings({ totals, refused, server: { uptime_s, limits }, history }) {
+function showWarnings({ totals, refused, server: { uptime_s, limits, log_problem }, history }) {
   const since = (seconds) => {
     const start = uptime_s - seconds;
     const before = history.findLast(([at]) => at <= start) ?? (start > 0 ? history[0] : undefined);
@@ -103,6 +103,7 @@ function showWarnings({ totals, refused, server: { uptime_s, limits }, history }
   const warnings = [
     totals.refused > 0 && `${plural(totals.refused, "connection")} refused${why}: ` +
       `${count(since(60))} in the last minute, ${count(since(3600))} in the last hour.`,
+    log_problem && `The log can't be written (${log_problem}). Its lines wait until it can.`,
     log_dropped > 0 && `${plural(log_dropped, "log line")} lost: the disk is full or the log can't keep up.`,
     active_sessions >= limits.max_sessions * NEARLY_FULL &&
       `${count(active_sessions)} of at most ${count(limits.max_sessions)} sessions are open.`,
