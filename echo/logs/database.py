@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -217,11 +218,14 @@ _SETTINGS = (
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     """Make a folder that is removed at the end of its `with` block, or when it is garbage.
 
-    INT strikes the main thread only: there, between the making and the note to remove it, it
-    would leave the folder behind.
+    An INT has to wait meanwhile: between the making and the note to remove it, it would leave the
+    folder behind.
     """
-    with ThreadPoolExecutor(max_workers=1) as maker:
-        return maker.submit(tempfile.TemporaryDirectory, prefix="echod-logs-").result()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return tempfile.TemporaryDirectory(prefix="echod-logs-")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _config(folder: str) -> dict[str, Any]:
