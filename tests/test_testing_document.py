@@ -23,31 +23,6 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "testing.md"
 PLAIN = "import sys\nsys.modules['hypothesis'] = None\n"
 
 
-# On a machine that runs other tests, too, an echo may take longer than the document's time-outs.
-# Only the client of a server that never answers waits in vain, and so no longer than there.
-LONG = seconds(60)
-PATIENCE = {
-    "timeout=1.0": f"timeout={LONG}",
-    "timeout=5)": f"timeout={LONG})",
-    "timeout=0.3": f"timeout=0.3 if faults.stall else {LONG}",
-    "\n\n@given(pieces": "\n\n@settings(deadline=None)\n@given(pieces",
-}
-
-
-def patient(code: str) -> str:
-    """Return one of the document's files with the time that a busy machine takes."""
-    for text, longer in PATIENCE.items():
-        code = code.replace(text, longer)
-    return code
-
-
-def test_each_time_of_the_document_is_made_longer() -> None:
-    """What the test below replaces stands in the document, once."""
-    assert {text: DOCUMENT.read_text().count(text) for text in PATIENCE} == dict.fromkeys(
-        PATIENCE, 1
-    )
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "with the extra fuzz"])
 def test_the_example_runs_in_a_project_of_its_own(plain: bool, tmp_path: Path) -> None:
@@ -55,13 +30,13 @@ def test_the_example_runs_in_a_project_of_its_own(plain: bool, tmp_path: Path) -
     client, tests, waiting, drawn = re.findall(
         r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL
     )
-    (tmp_path / "shout.py").write_text(patient(client))
-    (tmp_path / "test_shout.py").write_text(patient(tests))
+    (tmp_path / "shout.py").write_text(client)
+    (tmp_path / "test_shout.py").write_text(tests)
     (tmp_path / "waiting.py").write_text(waiting)
     if plain:
         (tmp_path / "conftest.py").write_text(PLAIN)
     else:
-        (tmp_path / "test_any.py").write_text(patient(drawn))
+        (tmp_path / "test_any.py").write_text(drawn)
     # hypothesis has a plugin of its own, which is not there either in a plain project.
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
