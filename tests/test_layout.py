@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PACKAGES = ("server", "client", "logs")
 SHARED = {
     "echo.deadline",
+    "echo.errors",
     "echo.escape",
     "echo.events",
     "echo.limits",

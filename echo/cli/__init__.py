@@ -11,9 +11,10 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 from echo.cli.arguments import named_plainly, normalize
-from echo.cli.failure import CONFIG, FAILED, OSERR, SOFTWARE, USAGE, Failure, reason, say
+from echo.cli.failure import CONFIG, FAILED, OSERR, SOFTWARE, USAGE, Failure, say
 from echo.cli.help import HelpFormatter
 from echo.cli.output import OutputError, abandon_output, open_output
+from echo.errors import problem_of
 from echo.limits import BadLimit
 from echo.version import VERSION
 
@@ -139,7 +140,7 @@ def read_settings(path: Path) -> cyclopts.config.Dict:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise Failure(f"can't read {path}: {reason(error)}", CONFIG) from error
+        raise Failure(f"can't read {path}: {problem_of(error)}", CONFIG) from error
     except (ValueError, RecursionError) as error:  # bad UTF-8, bad TOML, brackets without end
         raise Failure(f"{path} is not TOML: {error}", CONFIG) from error
     for name in tables:
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130  # as a shell reports a command that SIGINT ended
     except OutputError as error:
         if not isinstance(error.cause, BrokenPipeError):  # the reader has seen enough
-            say(f"can't write the output: {reason(error.cause)}")
+            say(f"can't write the output: {problem_of(error.cause)}")
         abandon_output()
         return FAILED
     except Exception as error:  # noqa: BLE001 - even a fault of ours is one line
@@ -196,6 +197,6 @@ def _failure_of(error: Exception) -> Failure:
         return Failure(f"--{error.field.replace('_', '-')} {error.problem}", USAGE)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return Failure(f"the system refuses: {name}{reason(error)}", OSERR)
+        return Failure(f"the system refuses: {name}{problem_of(error)}", OSERR)
     fault = f"{type(error).__name__}: {error}"
     return Failure(f"a fault in echod itself, please report it: {fault}", SOFTWARE)

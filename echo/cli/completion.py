@@ -8,7 +8,8 @@ from typing import Literal
 from cyclopts.completion import ShellDetectionError, detect_shell
 
 from echo.cli import app
-from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.failure import USAGE, Failure
+from echo.errors import problem_of
 
 
 def install_completion(
@@ -32,7 +33,7 @@ def install_completion(
         ) from error
     except OSError as error:
         raise Failure(
-            f"can't install the completion: {reason(error)}; name a file with --output"
+            f"can't install the completion: {problem_of(error)}; name a file with --output"
         ) from error
     print(f"completion is installed in {path}; it works in the next shell that you open")
     if chosen == "zsh":

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.failure import USAGE, Failure
 from echo.cli.output import OutputError
 from echo.cli.target import Target
 from echo.client import EchoClient, EchoError
 from echo.client.stream import EchoStream
+from echo.errors import problem_of
 from echo.escape import escape
 from echo.limits import LONGEST
 from echo.units import plural
@@ -75,7 +76,7 @@ def connect(
     except EchoError as error:
         raise Failure(target.explain(f"connect: {error}", error)) from error
     except OSError as error:  # the network's, or the terminal's
-        raise Failure(f"connect: the connection failed: {reason(error)}") from error
+        raise Failure(f"connect: the connection failed: {problem_of(error)}") from error
 
 
 def _connected(target: Target, timeout: float) -> EchoClient:
@@ -170,7 +171,7 @@ def _pass_through(stream: EchoStream) -> None:
         with _progress(source) as advance:
             stream.run(lambda: _read(source), write)
     except _InputError as error:
-        raise Failure(f"connect: can't read standard input: {reason(error)}") from error
+        raise Failure(f"connect: can't read standard input: {problem_of(error)}") from error
 
 
 def _read(fd: int) -> bytes:

@@ -35,15 +35,6 @@ def say(text: str) -> None:
             print(f"echod: {' '.join(text.split())}", file=sys.stderr)
 
 
-def reason(error: Exception) -> str:
-    """Return the system's own text of an error, without Python's decoration.
-
-    >>> reason(FileNotFoundError(2, "No such file or directory", "x"))
-    'No such file or directory'
-    """
-    return getattr(error, "strerror", None) or str(error)
-
-
 def missing_extra(command: str, library: str, extra: str, code: int = USAGE) -> Failure:
     """Return the failure of a command whose optional library isn't installed.
 

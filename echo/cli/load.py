@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.failure import USAGE, Failure
 from echo.cli.output import check_output, milliseconds, show, show_json
 from echo.cli.target import Target
 from echo.client.load import Load
 from echo.client.plan import LoadPlan
+from echo.errors import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,6 +161,8 @@ def _judge(load: Load, target: Target) -> None:
         if load.first_error is None:  # exchanges that never had a free session
             raise Failure(text)
         session, error = load.first_error
-        raise Failure(target.explain(f"{text}: first session {session}: {reason(error)}", error))
+        raise Failure(
+            target.explain(f"{text}: first session {session}: {problem_of(error)}", error)
+        )
     if not load.exchanges:
         raise Failure("load: stopped before the first exchange was over")

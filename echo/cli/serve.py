@@ -25,10 +25,10 @@ from echo.cli.failure import (
     UNAVAILABLE,
     USAGE,
     Failure,
-    reason,
     say,
 )
 from echo.cli.settings import Encryption, Listen, Logging, Monitoring, Proxying
+from echo.errors import problem_of
 from echo.events import Stop
 from echo.limits import Limits
 from echo.logs.eventlog import EventLog
@@ -236,7 +236,7 @@ def _open_log(settings: Logging) -> EventLog:
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
         stop = "stop that server, or " if isinstance(error, BlockingIOError) else ""
         raise Failure(
-            f"serve: can't open the log {settings.target}: {reason(error)}; "
+            f"serve: can't open the log {settings.target}: {problem_of(error)}; "
             f"{stop}name another with --log-file, or - for standard output",
             CANTCREAT,
         ) from error
@@ -335,7 +335,8 @@ def _cant_listen(error: OSError, where: tuple[str, int] | socket, prefix: str) -
     usual = ("check --{0}host and --{0}port", UNAVAILABLE)
     advice, code = _BIND_ADVICE.get(error.errno or 0, usual)
     return Failure(
-        f"serve: can't listen on {host} port {port}: {reason(error)}; {advice.format(prefix)}", code
+        f"serve: can't listen on {host} port {port}: {problem_of(error)}; {advice.format(prefix)}",
+        code,
     )
 
 

@@ -11,9 +11,10 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import CONFIG, FAILED, USAGE, Failure, reason
+from echo.cli.failure import CONFIG, FAILED, USAGE, Failure
 from echo.client.errors import EchoEnded, EchoMismatch
 from echo.client.tls import trusting
+from echo.errors import problem_of
 from echo.tls import TlsError, explain
 
 _FILES = "--tls-ca, --tls-client-cert or --tls-client-key"
@@ -67,7 +68,7 @@ class Target:
 
     def unreachable(self, command: str, error: OSError) -> Failure:
         """Return the failure of a connection: code 2 where there is no such host, else 1."""
-        text = f"{command}: can't connect to {self}: {reason(error)}"
+        text = f"{command}: can't connect to {self}: {problem_of(error)}"
         code = USAGE if isinstance(error, socket.gaierror) else FAILED
         return Failure(self.explain(text, error, _NO_ECHO), code)
 
@@ -100,5 +101,5 @@ def context_for(
     try:
         return trusting(ca, cert=cert, key=key)
     except OSError as error:
-        why = explain(error) if isinstance(error, ssl.SSLError) else reason(error)
+        why = explain(error) if isinstance(error, ssl.SSLError) else problem_of(error)
         raise Failure(f"{command}: can't use {_FILES}: {why}; name PEM files", CONFIG) from error

@@ -15,6 +15,7 @@ from echo.client.client import EchoClient
 from echo.client.errors import EchoError
 from echo.client.strategies import noise, payloads, short_payloads, splits
 from echo.deadline import Deadline
+from echo.errors import problem_of
 from echo.limits import BEYOND_BUFFERS, KIB
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Fuzzer:
         try:
             self._play(client, case)
         except (EchoError, OSError) as error:
-            return getattr(error, "strerror", None) or str(error)
+            return problem_of(error)
         finally:
             client.close()
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from echo.client.client import EchoClient
 from echo.client.errors import EchoError, EchoMismatch
 from echo.client.latency import NS_PER_MS, Latencies
+from echo.errors import problem_of
 
 if TYPE_CHECKING:
     import ssl
@@ -26,7 +27,7 @@ class Reply:
     @property
     def problem(self) -> str:
         """The error in words, empty for a reply."""
-        return "" if self.error is None else getattr(self.error, "strerror", "") or str(self.error)
+        return "" if self.error is None else problem_of(self.error)
 
 
 class Pinger:

@@ -13,6 +13,7 @@ from echo.client.connecting import open_connection
 from echo.client.snapshot import BadAnswer, Snapshot, parsed
 from echo.client.tls import trusting
 from echo.deadline import Deadline
+from echo.errors import problem_of
 from echo.limits import MIB
 from echo.tls import TlsSocket, wrap
 
@@ -156,7 +157,7 @@ class Poller:
             try:
                 snapshot = self._page.read()
             except (OSError, BadAnswer) as error:
-                self.problem = getattr(error, "strerror", None) or str(error)
+                self.problem = problem_of(error)
             else:
                 self.problem = ""
                 if not snapshot.is_same(self.snapshot):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from echo.errors import problem_of
 from echo.logs.times import utc
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class LogFile:
 
     def fail(self, error: BaseException) -> None:
         """Keep what the system says about a failure."""
-        self.problem = getattr(error, "strerror", None) or str(error)
+        self.problem = problem_of(error)
 
     def close(self) -> None:
         """Release the descriptor."""

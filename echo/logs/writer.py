@@ -23,6 +23,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from echo.errors import problem_of
 from echo.events import LOG_DROPPED, LOG_REOPENED, SERVER_ERROR
 from echo.limits import LOG_QUEUE_BYTES
 from echo.logs.lines import own_line
@@ -159,7 +160,7 @@ class LogWriter:
                 self._write_all()
                 self.problem = None
             except Exception as error:  # noqa: BLE001 - nothing but `close` may end this thread
-                self.problem = getattr(error, "strerror", None) or str(error)
+                self.problem = problem_of(error)
                 self._work.set()
                 if not last:
                     self._hurry.wait(RETRY_PAUSE)

@@ -379,24 +379,32 @@ static bool echo(struct session *one, char *buffer, size_t size) {
     return false;
 }
 
-static void send_back_drained(struct set *mine, int wakeup) {
-    epoll_ctl(mine->epoll, EPOLL_CTL_DEL, wakeup, NULL); // it stays readable
+// End the wait of the thread on duty, for its own session. A wakeup is a socket, and always writable.
+static void nudge(struct set *mine, int wakeup) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.u64 = WAKEUP | (uint64_t)wakeup};
+    epoll_ctl(mine->epoll, EPOLL_CTL_MOD, wakeup, &event);
+}
+
+// Send back the members that are to drain. After a nudge there are none.
+static void heed_wakeup(struct set *mine, int wakeup, bool is_drain) {
+    struct epoll_event drain = {.events = EPOLLIN, .data.u64 = WAKEUP | (uint64_t)wakeup};
+    epoll_ctl(mine->epoll, is_drain ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, wakeup, &drain); // else it stays ready
     for (int i = 0; i < mine->capacity; i++) {
         struct session *one = mine->members[i];
         if (one && !one->is_back && is_set(one, DRAINING)) send_back(mine, one);
     }
 }
 
-// Do what an event asks for, on duty or as a guest from another set. Holds the lock, but not while it
-// echoes. A guest leaves what the thread on duty has to hear of: nothing else ends its wait.
-static void serve(struct set *mine, uint64_t event, char *buffer, size_t size, bool is_guest) {
-    if (event & WAKEUP) {
-        if (!is_guest) send_back_drained(mine, (int)(event - WAKEUP));
-        return;
+// Do what an event asks for, on duty or as a guest from another set; false where there is nothing to do.
+// Holds the lock, but not while it echoes.
+static bool serve(struct set *mine, const struct epoll_event *event, char *buffer, size_t size, bool is_guest) {
+    if (event->data.u64 & WAKEUP) {
+        if (!is_guest) heed_wakeup(mine, (int)(event->data.u64 - WAKEUP), event->events & EPOLLIN);
+        return true;
     }
-    struct session *one = *member_at(mine, (int)event);
-    // It left after the event was taken, or is about to, or a guest is at it.
-    if (!one || one->is_back || one->is_served || (is_guest && one == mine->on_duty)) return;
+    struct session *one = *member_at(mine, (int)event->data.u64);
+    // It left after the event was taken, or is about to, or another thread is at it.
+    if (!one || one->is_back || one->is_served) return false;
     one->is_served = true;
     pthread_mutex_unlock(&mine->lock);
     bool stays = echo(one, buffer, size);
@@ -405,8 +413,13 @@ static void serve(struct set *mine, uint64_t event, char *buffer, size_t size, b
     pthread_mutex_lock(&mine->lock);
     one->is_served = false;
     one->last_active = now;
-    if (!stays && !one->is_back) send_back(mine, one);
-    else if (one->is_waiting) wake(one);
+    if (stays || one->is_back) {
+        if (one->is_waiting) wake(one);
+        return true;
+    }
+    send_back(mine, one);
+    if (is_guest && one == mine->on_duty) nudge(mine, one->wakeup);
+    return true;
 }
 
 // Echo for the sets whose own threads don't come to it, without waiting for anything.
@@ -418,7 +431,7 @@ static void look_after_others(const struct set *mine, char *buffer, size_t size)
         if (other == mine || now - served_at < UNSERVED || pthread_mutex_trylock(&other->lock)) continue;
         atomic_store_explicit(&other->served_at, now, memory_order_relaxed);
         int count = other->size ? epoll_wait(other->epoll, ready, BATCH, 0) : 0;
-        for (int i = 0; i < count; i++) serve(other, ready[i].data.u64, buffer, size, true);
+        for (int i = 0; i < count; i++) serve(other, &ready[i], buffer, size, true);
         pthread_mutex_unlock(&other->lock);
     }
 }
@@ -427,20 +440,21 @@ static void look_after_others(const struct set *mine, char *buffer, size_t size)
 // while it waits or echoes.
 static void take_duty(struct set *mine, struct session *self) {
     struct epoll_event ready[BATCH];
-    int count = 0;
+    int count = 0, done = 0;
     mine->on_duty = self;
-    self->is_waiting = false;
     roam(self);
     while (!self->is_back) {
         int64_t limit = time_limit(self);
         if (clock_now() >= limit) break;
         pthread_mutex_unlock(&mine->lock);
         // Otherwise the scheduler takes the processor away in the middle of a batch, for a whole slice.
-        if (count >= MANY) sched_yield();
+        // Where nothing was to be done, a guest is at it, and may wait for this processor.
+        if (count >= MANY || (count && !done)) sched_yield();
         look_after_others(mine, mine->buffer, mine->buffer_size);
         count = epoll_wait(mine->epoll, ready, BATCH, milliseconds_until(limit));
         pthread_mutex_lock(&mine->lock);
-        for (int i = 0; i < count; i++) serve(mine, ready[i].data.u64, mine->buffer, mine->buffer_size, false);
+        done = 0;
+        for (int i = 0; i < count; i++) done += serve(mine, &ready[i], mine->buffer, mine->buffer_size, false);
     }
     mine->on_duty = NULL;
 }
@@ -463,17 +477,12 @@ static void together(struct session *self) {
     if (join(mine, self)) {
         // A drain that began before it joined has had its event already.
         while (!self->is_back && !is_set(self, DRAINING) && clock_now() < time_limit(self)) {
-            if (!mine->on_duty && !self->is_served) {
-                take_duty(mine, self);
-                continue;
-            }
-            // A guest's work may be an end, of which a thread on duty would not hear.
-            self->is_waiting = self->is_served;
-            call_next(mine);
-            sleep_in(mine, self, time_limit(self));
+            if (mine->on_duty) sleep_in(mine, self, time_limit(self));
+            else take_duty(mine, self);
         }
         while (self->is_served) {
             self->is_waiting = true;
+            call_next(mine); // it may have been on duty
             pthread_cond_wait(&self->wake, &mine->lock);
         }
         self->is_waiting = false;

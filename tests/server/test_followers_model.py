@@ -20,6 +20,7 @@ pytestmark = pytest.mark.once  # the model is of C code
 
 MEMBERS = range(3)
 NOBODY = -1
+GUEST = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class State:
     back: frozenset[int] = frozenset()
     waiting: frozenset[int] = frozenset()  # to be woken once it isn't served any more
     late: frozenset[int] = frozenset()  # its thread's time is up
+    nudged: bool = False  # the wait of the thread on duty ends
 
     def does(self, one: int, what: str) -> State:
         """Return the state in which a member's thread does something else."""
@@ -62,14 +64,11 @@ def look(state: State, me: int, fault: str) -> State:
     """Do what `together` does with the lock: leave, wait for a guest, sleep, or take duty."""
     if me in state.back or me in state.late:
         if me in state.serving:
-            return replace(state, waiting=state.waiting | {me}).does(me, "waits")
+            return call_next(replace(state, waiting=state.waiting | {me})).does(me, "waits")
         state = replace(state, back=state.back | {me}).does(me, "gone")
         return state if fault == "leaves silently" else call_next(state)
-    if state.on_duty == NOBODY and (me not in state.serving or fault == "served on duty"):
-        return replace(state, on_duty=me, waiting=state.waiting - {me}).does(me, "on duty")
-    served = me in state.serving
-    state = replace(state, waiting=(state.waiting | {me}) if served else (state.waiting - {me}))
-    state = call_next(state)
+    if state.on_duty == NOBODY:
+        return replace(state, on_duty=me).does(me, "on duty")
     return replace(state, sleepers=(*state.sleepers, me)).does(me, "asleep")
 
 
@@ -79,6 +78,8 @@ def finish(state: State, thread: int, fault: str) -> State:
     state = state.serves(thread, NOBODY)
     if one not in state.back:
         state = replace(state, back=state.back | {one})
+        if thread == GUEST and one == state.on_duty and fault != "doesn't nudge":
+            state = replace(state, nudged=True)
         return state if fault == "sends back silently" else wake(state, one)
     return wake(state, one) if one in state.waiting else state
 
@@ -90,23 +91,29 @@ def steps(state: State, fault: str) -> Iterator[State]:
         if state.doing[me] == "looks":
             yield look(state, me, fault)
         elif state.doing[me] == "on duty" and state.serving[me] != NOBODY:
-            yield finish(state, me, fault)
+            yield look_at_own(finish(state, me, fault), me)
         elif state.doing[me] == "on duty":
             # It waits in epoll_wait: what has become of its own session it sees after an event.
             yield from (state.serves(me, one) for one in events)
-            own = me in state.back and any(True for _ in events)
-            if me in state.late or own or (me in state.back and fault != "served on duty"):
+            if state.nudged:
+                yield look_at_own(replace(state, nudged=False), me)
+            if me in state.late:
                 yield replace(state, on_duty=NOBODY).does(me, "looks")
-    if state.serving[-1] != NOBODY:
-        yield finish(state, 3, fault)
+    if state.serving[GUEST] != NOBODY:
+        yield finish(state, GUEST, fault)
+
+
+def look_at_own(state: State, me: int) -> State:
+    """End the duty of a thread whose own session has been sent back."""
+    return replace(state, on_duty=NOBODY).does(me, "looks") if me in state.back else state
 
 
 def chances(state: State) -> Iterator[State]:
     """Yield what may happen next, or never: an end, a time that is up, a guest that comes."""
-    if state.serving[-1] == NOBODY:
-        for one in state.ended - state.back - {state.on_duty}:
+    if state.serving[GUEST] == NOBODY:
+        for one in state.ended - state.back:
             if one not in state.serving:
-                yield state.serves(3, one)
+                yield state.serves(GUEST, one)
     for one in MEMBERS:
         if state.doing[one] != "gone":
             if one not in state.ended:
@@ -139,7 +146,7 @@ def test_every_end_wakes_its_thread() -> None:
     assert stuck == []
 
 
-@pytest.mark.parametrize("fault", ["leaves silently", "sends back silently", "served on duty"])
+@pytest.mark.parametrize("fault", ["leaves silently", "sends back silently", "doesn't nudge"])
 def test_the_model_finds_a_hand_over_that_is_wrong(fault: str) -> None:
     """With one step left out there is a state in which nobody is woken."""
     _, stuck = stuck_states(fault)

@@ -10,9 +10,10 @@ from cyclopts import Parameter
 from echo.cli.demo import kernel, stage
 from echo.cli.demo.play import acts
 from echo.cli.demo.theatre import Theatre
-from echo.cli.failure import USAGE, Failure, reason
+from echo.cli.failure import USAGE, Failure
 from echo.cli.keys import Keys, available
 from echo.cli.output import check_output, show
+from echo.errors import problem_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -38,7 +39,7 @@ def demo(*, fast: Flag = False, step: Flag = False) -> None:
             _introduce(stage.duration(keys, fast=fast, step=step))
             _play(theatre, stage.pace(keys, fast=fast, step=step))
     except OSError as error:
-        raise Failure(f"demo: the network of this system failed: {reason(error)}") from error
+        raise Failure(f"demo: the network of this system failed: {problem_of(error)}") from error
 
 
 def _keys(*, wanted: bool) -> AbstractContextManager[Keys | None]:

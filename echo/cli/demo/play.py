@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from echo.cli.demo import kernel
 from echo.cli.demo.theatre import HOST, OTHER_HOST, PATIENCE
-from echo.cli.failure import Failure, reason
+from echo.cli.failure import Failure
+from echo.errors import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -272,7 +273,7 @@ def _bind(theatre: Theatre, *, reuse: bool = False) -> str:
         try:
             another.bind(theatre.address)
         except OSError as error:
-            return f"fails: {reason(error)}"
+            return f"fails: {problem_of(error)}"
         return "works"
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import USAGE, Failure, reason, say
+from echo.cli.failure import USAGE, Failure, say
 from echo.cli.logs.options import Choice, Chosen, File, check_names, opened
 from echo.cli.logs.screen import on_terminal, output
+from echo.errors import problem_of
 from echo.logs.files import DEFAULT_LOG, STDIN
 from echo.logs.filters import Matcher
 from echo.logs.follower import Follower
@@ -108,7 +109,7 @@ def _new(follower: Follower, matcher: Matcher, held: HeldSessions) -> Iterator[L
         for line in follower.read():
             yield from _matching(line, matcher, held)
     except OSError as error:
-        raise _unreadable(str(follower.path), reason(error)) from error
+        raise _unreadable(str(follower.path), problem_of(error)) from error
 
 
 def _follower(name: str) -> Follower:
@@ -122,7 +123,7 @@ def _follower(name: str) -> Follower:
     try:
         follower = Follower(path)
     except OSError as error:
-        raise _unreadable(name, reason(error)) from error
+        raise _unreadable(name, problem_of(error)) from error
     if not follower.found:
         say(f"logs follow: waiting for {name}")
     return follower

@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import FAILED, USAGE, Failure, missing_extra, reason, say
+from echo.cli.failure import FAILED, USAGE, Failure, missing_extra, say
 from echo.cli.networks import network
+from echo.errors import problem_of
 from echo.events import EVENTS, Reason, Refusal, Stop
 from echo.logs.files import DEFAULT_LOG, STDIN, LogFile, log_files, open_all
 from echo.logs.filters import Filter
@@ -207,7 +208,7 @@ def loaded(
             text = str(error).partition("\n")[0]
             raise Failure(f"logs {command}: {text}") from error
         except OSError as error:
-            text = f"can't write to the temporary folder: {reason(error)}"
+            text = f"can't write to the temporary folder: {problem_of(error)}"
             raise Failure(f"logs {command}: {text}; name a larger one in TMPDIR") from error
 
 

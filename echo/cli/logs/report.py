@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import CANTCREAT, Failure, reason
+from echo.cli.failure import CANTCREAT, Failure
 from echo.cli.logs.options import Choice, Chosen, File, extra, loaded, report_unreadable
 from echo.cli.logs.screen import output
+from echo.errors import problem_of
 
 _DEFAULT = Choice()
 
@@ -53,6 +54,6 @@ def _save(path: Path, html: str) -> None:
         path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise Failure(
-            f"logs report: can't write {path}: {reason(error)}; choose another place with -o",
+            f"logs report: can't write {path}: {problem_of(error)}; choose another place with -o",
             CANTCREAT,
         ) from error

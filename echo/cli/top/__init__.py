@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from echo.cli.failure import FAILED, USAGE, Failure, reason
+from echo.cli.failure import FAILED, USAGE, Failure
 from echo.cli.keys import available
 from echo.cli.output import check_output, show
 from echo.cli.target import context_for
 from echo.client.snapshot import BadAnswer, parsed
 from echo.client.watch import BadUrl, Poller, StatusPage
+from echo.errors import problem_of
 from echo.escape import escape
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _first(page: StatusPage) -> tuple[bytes, Snapshot]:
         body = page.raw()
         return body, parsed(body)
     except OSError as error:
-        why = f"{reason(error)}; is echod serve --status-port running there?"
+        why = f"{problem_of(error)}; is echod serve --status-port running there?"
     except BadAnswer as error:
         why = f"{error}; name the --status-port of an echod serve"
     raise Failure(f"top: can't read {page.url}/sessions: {escape(why)}", FAILED)
