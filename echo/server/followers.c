@@ -149,6 +149,21 @@ static void roam(struct session *self) {
     sched_setaffinity(0, sizeof(cpu_set_t), &self->processors->allowed);
 }
 
+// Threads on duty have a processor each. Left to the scheduler, two share one for a second and more, and
+// so do their peers on this machine.
+static void stay_on(const struct session *self, int number) {
+    cpu_set_t one;
+    if (!self->processors->is_pinned) return;
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &self->processors->allowed) && number-- == 0) CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+}
+
+static void leave_processor(const struct session *self) {
+    if (self->processors->is_pinned) sched_setaffinity(0, sizeof(cpu_set_t), &self->processors->allowed);
+}
+
 static void settle(struct session *self) {
     if (!self->roams) return;
     self->roams = false;
@@ -443,6 +458,7 @@ static void take_duty(struct set *mine, struct session *self) {
     int count = 0, done = 0;
     mine->on_duty = self;
     roam(self);
+    stay_on(self, (int)(mine - sets));
     while (!self->is_back) {
         int64_t limit = time_limit(self);
         if (clock_now() >= limit) break;
@@ -457,6 +473,7 @@ static void take_duty(struct set *mine, struct session *self) {
         for (int i = 0; i < count; i++) done += serve(mine, &ready[i], mine->buffer, mine->buffer_size, false);
     }
     mine->on_duty = NULL;
+    leave_processor(self);
 }
 
 // Sleep until it is woken, or its time is up.

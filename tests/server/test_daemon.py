@@ -178,19 +178,18 @@ def test_several_daemons_share_a_port(daemon: Start) -> None:
     assert os.sched_getaffinity(second.pid) == os.sched_getaffinity(0)
 
 
-def roaming(process: DaemonProcess) -> list[int]:
-    """Name the scheduling class of each thread that may be on any processor."""
+def roaming(process: DaemonProcess) -> list[set[int]]:
+    """Return where each thread may run that has left the daemon's scheduling class."""
     threads = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
-    everywhere = os.sched_getaffinity(0)
-    return [os.sched_getscheduler(t) for t in threads if os.sched_getaffinity(t) == everywhere]
+    return [os.sched_getaffinity(t) for t in threads if os.sched_getscheduler(t) == os.SCHED_OTHER]
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor only")
-def test_a_session_that_lasts_may_use_every_processor(daemon: Start) -> None:
-    """In the compiled loop it leaves the daemon's processor and class, until it ends."""
+def test_sessions_that_last_use_every_processor(daemon: Start) -> None:
+    """In the compiled loop they leave the daemon's class; on duty they have a processor each."""
     handler_of("compiled")
     process = daemon("--cpu", str(max(os.sched_getaffinity(0))))
-    looks: list[list[int]] = []
+    looks: list[list[set[int]]] = []
 
     def look() -> bool:
         """Look who roams after one exchange; a look that is late for the first one is none."""
@@ -205,14 +204,16 @@ def test_a_session_that_lasts_may_use_every_processor(daemon: Start) -> None:
 
     # One session at a time: a second that is silent for a second waits in that class, too.
     wait_until(look, 60, "a look in time")
-    with process.client() as client:
+    with process.client() as first, process.client() as second:
         for _ in range(21):
-            client.echo(b"again and again")
-        meanwhile = roaming(process)
+            first.echo(b"again and again")
+            second.echo(b"again and again")
+        wait_until(lambda: [len(r) for r in roaming(process)] == [1, 1], what="both are on duty")
+        one, other = roaming(process)
     wait_until(lambda: roaming(process) == [], what="all are back")
 
     assert looks == [[]]
-    assert meanwhile == [os.SCHED_OTHER]
+    assert one != other
 
 
 def use(client: EchoClient, number: int) -> None:
