@@ -6,11 +6,14 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,6 +91,35 @@ def test_the_model_is_shown_step_by_step(capsys: Output) -> None:
     crowd = shown[4]
     assert len({row.local for row in crowd if row.side == "server"}) == 1
     assert len({(row.local, row.peer) for row in crowd}) == len(crowd) == 7
+
+
+def test_others_that_come_and_go_leave_the_table_whole() -> None:
+    """A row is neither missing nor there twice, however many connections are made meanwhile."""
+    over = threading.Event()
+
+    def come_and_go(listener: socket.socket) -> None:
+        while not over.is_set():
+            with ExitStack() as many:
+                for _ in range(100):
+                    sock = many.enter_context(socket.create_connection(listener.getsockname()))
+                    # A reset leaves no row that waits for a minute.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    many.enter_context(listener.accept()[0])
+
+    with ExitStack() as stack:
+        ours, others = (
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)
+        )
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(ours.getsockname()))
+            stack.enter_context(ours.accept()[0])
+        thread = threading.Thread(target=come_and_go, args=(others,))
+        thread.start()
+        counts = {len(kernel.sockets(ours.getsockname()[1])) for _ in range(40)}
+        over.set()
+        thread.join()
+
+    assert counts == {7}
 
 
 def test_in_a_pipe_it_is_plain_and_80_columns_wide(capsys: Output) -> None:

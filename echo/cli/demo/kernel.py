@@ -21,6 +21,7 @@ _STATES = (
 )
 # Where struct tcp_info of linux/tcp.h has the greatest length of a listening socket's queue.
 _BACKLOG_OFFSET = 28
+_MOST_READS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,22 @@ def sockets(port: int) -> list[TcpSocket]:
     """
     if not known():
         return []
-    mine, mark = _descriptors(), f":{port:04X} "
+    # While others come and go, a read may lack a row or have it twice: two reads must agree.
+    mine, rows = _descriptors(), _rows(port)
+    for _ in range(_MOST_READS):
+        before, rows = rows, _rows(port)
+        if before.keys() == rows.keys():
+            break
+    return [_parsed(row, mine) for row in rows.values()]
+
+
+def _rows(port: int) -> dict[tuple[str, str], list[str]]:
+    """Return the table's rows with this port, each by its two ends."""
+    mark = f":{port:04X} "
     with TABLE.open(encoding="ascii") as table:
         # A busy system has a hundred thousand rows: look before they are taken apart.
-        rows = [row for row in table if mark in row]
-    return [_parsed(row.split(), mine) for row in rows]
+        found = [row.split() for row in table if mark in row]
+    return {(row[1], row[2]): row for row in found}
 
 
 def _parsed(row: list[str], mine: dict[str, int]) -> TcpSocket:
